@@ -1,0 +1,1 @@
+"""The outside world, as the activities see it."""

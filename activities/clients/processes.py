@@ -1,0 +1,261 @@
+"""Replicas as child processes: each a `runner` in front of a stdio server."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import psutil
+import structlog
+
+from activities.drivers import ReplicaFault, ReplicaSpec
+from mcp_platform.names import REPLICA_MARKER
+
+logger = structlog.get_logger(__name__)
+
+STDERR_LINES = 50
+_LINE_LIMIT = 2_000
+_CHUNK = 65_536
+# A server that floods standard error is slowed down to this, instead of eating the event loop.
+_BYTES_PER_SECOND = 4_000_000
+_LISTEN_TIMEOUT = 20.0
+
+_EXIT_REASONS = {
+    127: "the command was not found",
+    4: "the command does not speak MCP over standard input and output",
+}
+
+
+@dataclass
+class RunningProcess:
+    """A replica's process group, as the worker that started it sees it."""
+
+    replica_id: UUID
+    process: asyncio.subprocess.Process
+    url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    _lines: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
+    _drains: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """The runner's process id, which is also its group's."""
+        return self.process.pid
+
+    @property
+    def stderr_tail(self) -> list[str]:
+        """The last lines of standard error."""
+        return list(self._lines)
+
+    async def exited(self) -> str:
+        """Wait until the runner ends, and tell why in words."""
+        code = await self.process.wait()
+        # What the runner said last may still be in the pipe.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await asyncio.gather(*self._drains, return_exceptions=True)
+        if code < 0:
+            return f"the process was ended by {signal.Signals(-code).name}"
+        if code in _EXIT_REASONS:
+            return _EXIT_REASONS[code]
+        last = next((line for line in reversed(self._lines) if line.strip()), "")
+        return last or f"the runner exited with status {code}"
+
+
+class ProcessDriver:
+    """Starts, finds and ends process replicas of one platform on this machine.
+
+    Each runner leads a process group of its own and holds a pipe to this process as its lifeline:
+    however this process ends, its replicas end too. What slips through (a server that ignores
+    everything) is found by the marker in its environment.
+    """
+
+    def __init__(self, instance_id: str, stop_grace: float) -> None:
+        self._instance_id = instance_id
+        self._stop_grace = stop_grace
+        self._running: dict[UUID, RunningProcess] = {}
+
+    async def find(self, spec: ReplicaSpec) -> RunningProcess | None:
+        """The replica, if this process started it and it still runs."""
+        running = self._running.get(spec.replica_id)
+        return running if running and running.process.returncode is None else None
+
+    async def ensure_running(self, spec: ReplicaSpec) -> RunningProcess:
+        """The replica's process: the one that runs already, or a new one.
+
+        Raises:
+            ReplicaFault: The runner could not be started.
+        """
+        if running := await self.find(spec):
+            return running
+        # Another worker that died may have left this very replica behind.
+        await self.ensure_absent(spec.replica_id)
+        process = await self._spawn(spec)
+        running = RunningProcess(spec.replica_id, process)
+        self._running[spec.replica_id] = running
+        assert process.stdout is not None
+        assert process.stderr is not None
+        running._drains.append(asyncio.create_task(_drain(process.stderr, running._lines.append)))
+        try:
+            async with asyncio.timeout(_LISTEN_TIMEOUT):
+                line = await process.stdout.readline()
+            running.url = f"http://127.0.0.1:{json.loads(line)['port']}/mcp"
+        except (TimeoutError, ValueError, KeyError):
+            reason = await self._why_not(running)
+            await self.ensure_absent(spec.replica_id)
+            raise ReplicaFault(reason) from None
+        except asyncio.CancelledError:
+            await self.ensure_absent(spec.replica_id)
+            raise
+        running._drains.append(asyncio.create_task(_drain(process.stdout, lambda _line: None)))
+        return running
+
+    async def ensure_absent(self, replica_id: UUID) -> None:
+        """End the replica's whole process group; finding none is success."""
+        groups = await asyncio.to_thread(self._groups_of, replica_id)
+        running = self._running.get(replica_id)
+        if running:
+            groups.add(running.pid)
+        await self._end(groups)
+        if running:
+            await running.process.wait()
+            for drain in running._drains:
+                drain.cancel()
+            self._running.pop(replica_id, None)
+
+    async def sweep(self, wanted: set[UUID], older_than: float) -> list[UUID]:
+        """End marked processes that belong to no wanted replica, and say which replicas they were.
+
+        Args:
+            wanted: Replicas that may run.
+            older_than: Seconds; younger processes are left alone, as their record may not be read yet.
+        """
+        ended: set[UUID] = set()
+        for process in await asyncio.to_thread(lambda: list(self._marked())):
+            with suppress(psutil.Error, ValueError):
+                replica_id = UUID(_marker_of(process))
+                if replica_id not in wanted and time.time() - process.create_time() >= older_than:
+                    ended.add(replica_id)
+        for replica_id in ended:
+            await self.ensure_absent(replica_id)
+            logger.warning("replica_without_owner_ended", replica_id=str(replica_id))
+        return sorted(ended)
+
+    async def living(self) -> set[UUID]:
+        """Replicas of which any process is alive on this machine."""
+        found: set[UUID] = set()
+        for process in await asyncio.to_thread(lambda: list(self._marked())):
+            with suppress(psutil.Error, ValueError):
+                found.add(UUID(_marker_of(process)))
+        return found
+
+    async def close(self) -> None:
+        """End every replica that this process started."""
+        async with asyncio.TaskGroup() as group:
+            for replica_id in list(self._running):
+                group.create_task(self.ensure_absent(replica_id))
+
+    async def _spawn(self, spec: ReplicaSpec) -> asyncio.subprocess.Process:
+        options = ["--start-timeout", str(spec.patience), "--grace", str(self._stop_grace)]
+        server = spec.server
+        if server.command is None:
+            raise ReplicaFault(f"server {server.name!r} has no command")
+        if server.cwd:
+            options += ["--cwd", server.cwd]
+        try:
+            # -P keeps the current folder off the module path: a file there must not shadow ours.
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-P", "-m", "runner", "--host", "127.0.0.1", "--port", "0", *options, "--"),
+                *(server.command, *server.args),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                env={**_base_environment(), **server.env, REPLICA_MARKER: self._mark(spec.replica_id)},
+            )
+        except (OSError, ValueError) as error:
+            raise ReplicaFault(f"cannot start a process: {error}") from None
+
+    async def _why_not(self, running: RunningProcess) -> str:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                return await running.exited()
+        return f"the runner did not listen within {_LISTEN_TIMEOUT:.0f} s"
+
+    def _mark(self, replica_id: UUID) -> str:
+        return f"{self._instance_id}/{replica_id}"
+
+    def _marked(self) -> Iterator[psutil.Process]:
+        prefix = f"{self._instance_id}/"
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.environ().get(REPLICA_MARKER, "").startswith(prefix):
+                    yield process
+
+    def _groups_of(self, replica_id: UUID) -> set[int]:
+        groups: set[int] = set()
+        for process in self._marked():
+            if _marker_of(process) == str(replica_id):
+                with suppress(ProcessLookupError):
+                    groups.add(os.getpgid(process.pid))
+        return groups - {os.getpgrp()}
+
+    async def _end(self, groups: set[int]) -> None:
+        """Ask nicely, wait for the grace time, then kill; whole groups, as servers have children."""
+        _signal_groups(groups, signal.SIGTERM)
+        deadline = time.monotonic() + self._stop_grace
+        while time.monotonic() < deadline and await asyncio.to_thread(_any_lives, groups):
+            await asyncio.sleep(0.05)
+        _signal_groups(groups, signal.SIGKILL)
+
+
+def _marker_of(process: psutil.Process) -> str:
+    """The replica id in a process's marker."""
+    try:
+        return process.environ().get(REPLICA_MARKER, "").partition("/")[2]
+    except (psutil.Error, OSError):
+        return ""
+
+
+def _any_lives(groups: set[int]) -> bool:
+    """Whether any process of these groups is more than a zombie."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) in groups and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
+
+
+def _signal_groups(groups: set[int], number: signal.Signals) -> None:
+    for group in groups:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, number)
+
+
+def _base_environment() -> dict[str, str]:
+    """What every program needs. The platform's own environment stays behind: it holds secrets."""
+    folder = os.path.dirname(sys.executable)
+    path = os.environ.get("PATH", os.defpath)
+    kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR", "TZ", "USER") if name in os.environ}
+    return {**kept, "PATH": f"{path}{os.pathsep}{folder}", "PYTHONUNBUFFERED": "1"}
+
+
+async def _drain(stream: asyncio.StreamReader, keep: Callable[[str], object]) -> None:
+    """Read to the end, whatever comes, at a bounded rate and with bounded memory."""
+    rest = b""
+    while chunk := await stream.read(_CHUNK):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines[-STDERR_LINES:]:
+            keep(line[:_LINE_LIMIT].decode(errors="replace").rstrip("\r"))
+        rest = rest[:_LINE_LIMIT]
+        await asyncio.sleep(len(chunk) / _BYTES_PER_SECOND)
+    if rest:
+        keep(rest.decode(errors="replace"))

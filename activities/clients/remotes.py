@@ -1,0 +1,43 @@
+"""Remote servers: watched like replicas, but never started or ended by the platform."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+from activities.drivers import ReplicaFault, ReplicaSpec
+
+
+@dataclass(frozen=True)
+class RemoteServer:
+    """Somebody else's server at a URL."""
+
+    url: str
+    headers: dict[str, str]
+    pid: None = None
+
+    @property
+    def stderr_tail(self) -> list[str]:
+        """Nothing: its standard error is not ours to see."""
+        return []
+
+    async def exited(self) -> str:
+        """Never returns: only its answers tell whether it lives."""
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+class RemoteDriver:
+    """Hands out the address that the configuration names."""
+
+    async def ensure_running(self, spec: ReplicaSpec) -> RemoteServer:
+        """The server at the configured URL."""
+        if spec.server.url is None:
+            raise ReplicaFault(f"server {spec.server.name!r} has no url")
+        return RemoteServer(spec.server.url, spec.server.headers)
+
+    async def find(self, spec: ReplicaSpec) -> RemoteServer:
+        """The same: it is always there, whether it answers or not."""
+        return await self.ensure_running(spec)
+
+    async def ensure_absent(self, replica_id: UUID) -> None:
+        """Do nothing: the server is not ours."""

@@ -1,0 +1,81 @@
+"""The one interface behind which replicas run, whatever runs them."""
+
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from mcp_platform.contracts.mcps import ServerConfig
+
+
+class ReplicaFault(Exception):
+    """Why a replica is not healthy, in words for its owner."""
+
+
+@dataclass(frozen=True)
+class ReplicaSpec:
+    """What to run. Every `${NAME}` is resolved already, so this holds secrets: never log or store it."""
+
+    replica_id: UUID
+    server: ServerConfig
+    patience: float
+    """Seconds within which it must answer."""
+
+
+class RunningReplica(Protocol):
+    """A replica that was started and not yet ended."""
+
+    @property
+    def url(self) -> str:
+        """Its Streamable HTTP address."""
+        ...
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a check has to send along."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, where it has one on this machine."""
+        ...
+
+    @property
+    def stderr_tail(self) -> list[str]:
+        """The last lines of standard error, at most 50."""
+        ...
+
+    async def exited(self) -> str:
+        """Wait until it ends by itself, and tell why; for what cannot end, wait for ever."""
+        ...
+
+
+class ReplicaDriver(Protocol):
+    """Starts, finds and ends replicas. Each method may be repeated."""
+
+    async def ensure_running(self, spec: ReplicaSpec) -> RunningReplica:
+        """The replica: the one that runs already, or a new one.
+
+        Raises:
+            ReplicaFault: It could not be started.
+        """
+        ...
+
+    async def find(self, spec: ReplicaSpec) -> RunningReplica | None:
+        """The replica, if it still runs."""
+        ...
+
+    async def ensure_absent(self, replica_id: UUID) -> None:
+        """End the replica and all that it started; finding none is success."""
+        ...
+
+
+class Probe(Protocol):
+    """Asks a replica whether it speaks MCP."""
+
+    async def check(self, url: str, headers: dict[str, str], timeout: float) -> None:
+        """Return once the server has answered and listed its tools.
+
+        Raises:
+            ReplicaFault: It did not within `timeout` seconds, or not as an MCP server does.
+        """
+        ...

@@ -1,0 +1,37 @@
+"""Supervised heartbeats for activities that take longer than a few seconds."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+
+@asynccontextmanager
+async def beating() -> AsyncIterator[None]:
+    """Beat while the body runs, several times in every heartbeat timeout.
+
+    When the worker shuts down, the SDK cancels its activities and would report them to their
+    workflows as cancelled, as if the workflows had asked for that. Here they fail in a way that is
+    retried, so that the next worker goes on with them.
+    """
+    timeout = activity.info().heartbeat_timeout
+    if timeout is None:
+        raise RuntimeError("an activity that beats needs a heartbeat timeout")
+    beats = asyncio.create_task(_beat(timeout.total_seconds() / 5))
+    try:
+        yield
+    except asyncio.CancelledError:
+        details = activity.cancellation_details()
+        if details is not None and details.worker_shutdown:
+            raise ApplicationError("the worker is shutting down", type="WorkerShutdown") from None
+        raise
+    finally:
+        beats.cancel()
+
+
+async def _beat(interval: float) -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(interval)

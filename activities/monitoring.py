@@ -1,0 +1,162 @@
+"""Finding what a crash left behind: open records without a workflow, replicas without an owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+from temporalio import activity
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from mcp_platform.contracts.deployments import (
+    Deployment,
+    DeploymentOrder,
+    DeploymentReport,
+    DeploymentState,
+    Driver,
+    Findings,
+    Health,
+    ReplicaState,
+)
+from mcp_platform.contracts.tasks import TaskRecord, TaskState
+from mcp_platform.names import Channel, deployment_workflow_id
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+    from activities.clients.processes import ProcessDriver
+    from storage.stores import Stores
+
+logger = structlog.get_logger(__name__)
+
+_GRACE = timedelta(seconds=30)
+"""A record younger than this may belong to a request that is still being handled."""
+
+_OPEN = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
+
+
+class MonitoringActivities:
+    """Compares records with Temporal and with this machine's processes."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        temporal: Client,
+        processes: ProcessDriver | None,
+        order_of: Callable[[Deployment], DeploymentOrder],
+    ) -> None:
+        self._stores = stores
+        self._temporal = temporal
+        self._processes = processes
+        self._order_of = order_of
+
+    @activity.defn(name="monitoring.reconcile")
+    async def reconcile(self) -> Findings:
+        """Settle and end what is lost; answer with what was found."""
+        to_start, ended = await self._lost_deployments()
+        findings = Findings(
+            deployments_to_start=to_start,
+            deployments_ended=ended,
+            tasks_settled=await self._lost_tasks(),
+            replicas_ended=await self.sweep_replicas(),
+        )
+        if findings != Findings():
+            logger.warning("reconciled", findings=findings.model_dump(mode="json"))
+        return findings
+
+    async def sweep_replicas(self) -> list[UUID]:
+        """End replicas on this machine that no deployment owns."""
+        if self._processes is None:
+            return []
+        async with self._stores.read() as rows:
+            wanted = await rows.deployments.live_replica_ids()
+        return await self._processes.sweep(wanted, older_than=_GRACE.total_seconds())
+
+    async def forget_lost_replicas(self) -> None:
+        """Take process replicas that died with the last worker out of rotation, before anything runs.
+
+        Only for the start of the one worker that this machine's process replicas have.
+        """
+        if self._processes is None:
+            return
+        living = await self._processes.living()
+        async with self._stores.write() as rows:
+            for deployment in await rows.deployments.active():
+                if deployment.driver is not Driver.PROCESS:
+                    continue
+                for replica in await rows.deployments.replicas(deployment.id):
+                    if replica.state is ReplicaState.HEALTHY and replica.id not in living:
+                        await rows.deployments.lose_replica(replica.id, "the platform was restarted", [])
+
+    async def _lost_deployments(self) -> tuple[list[DeploymentOrder], list[UUID]]:
+        async with self._stores.read() as rows:
+            active = await rows.deployments.active()
+        to_start: list[DeploymentOrder] = []
+        ended: list[UUID] = []
+        for deployment in active:
+            if datetime.now(UTC) - deployment.deployed_at < _GRACE:
+                continue
+            found = await self._workflow_status(deployment_workflow_id(deployment.id))
+            if found is None:
+                to_start.append(self._order_of(deployment))
+            elif found not in _OPEN:
+                await self._end(deployment, f"its workflow was ended from outside ({found.name.lower()})")
+                ended.append(deployment.id)
+        return to_start, ended
+
+    async def _end(self, deployment: Deployment, reason: str) -> None:
+        report = DeploymentReport(
+            deployment_id=deployment.id,
+            slug=deployment.slug,
+            status=DeploymentState.STOPPED,
+            health_status=Health.UNKNOWN,
+            replicas=deployment.config.replicas,
+            healthy=0,
+            reason=reason,
+        )
+        async with self._stores.write() as rows:
+            await rows.deployments.report(report)
+        await self._stores.publish(Channel.ROUTES, {"slug": deployment.slug})
+
+    async def _lost_tasks(self) -> list[str]:
+        async with self._stores.read() as rows:
+            tasks = await rows.tasks.open_tasks()
+        settled: list[str] = []
+        for task in tasks:
+            if datetime.now(UTC) - task.created_at < _GRACE:
+                continue
+            found = await self._workflow_status(task.task_id)
+            if found not in _OPEN:
+                await self._settle(task, found)
+                settled.append(task.task_id)
+        return settled
+
+    async def _settle(self, task: TaskRecord, found: WorkflowExecutionStatus | None) -> None:
+        status = TaskState.CANCELLED if found is WorkflowExecutionStatus.CANCELED else TaskState.FAILED
+        error = (
+            f"its workflow was ended from outside ({found.name.lower()})" if found else "it was never started"
+        )
+        async with self._stores.write() as rows:
+            await rows.tasks.settle(
+                task.task_id,
+                status=status,
+                message=status.value.capitalize(),
+                error=error,
+                result_key=None,
+                progress=task.progress,
+                completed_at=datetime.now(UTC),
+            )
+
+    async def _workflow_status(self, workflow_id: str) -> WorkflowExecutionStatus | None:
+        """None if Temporal knows no such workflow."""
+        try:
+            description = await self._temporal.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+        return description.status

@@ -1,0 +1,70 @@
+"""What routes declare in their signatures: who is calling, and what they work with."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+
+from api.parts import Parts
+from mcp_platform.contracts.access import Permission, Principal
+from mcp_platform.errors import Forbidden
+
+# These two only describe the credentials in the OpenAPI document; `Requires` reads the headers.
+_BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token or an API key")
+_API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+
+def parts_of(connection: HTTPConnection) -> Parts:
+    """The parts of the application that serves this connection."""
+    parts: Parts = connection.app.state.parts
+    return parts
+
+
+PartsDep = Annotated[Parts, Depends(parts_of)]
+
+
+class Requires:
+    """A dependency that lets in only callers with one permission; the tests look for it on each route."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
+
+    async def __call__(
+        self,
+        connection: HTTPConnection,
+        _bearer: Annotated[object, Depends(_BEARER)] = None,
+        _api_key: Annotated[object, Depends(_API_KEY)] = None,
+    ) -> Principal:
+        """Who is calling.
+
+        Raises:
+            Unauthorized: No credential, or one that does not hold.
+            Forbidden: The caller lacks the permission.
+        """
+        return await self.admit(connection, connection.headers)
+
+    async def admit(self, connection: HTTPConnection, headers: Headers) -> Principal:
+        """The principal that these headers speak for, if they may."""
+        principal = await parts_of(connection).credentials.authenticate(headers)
+        if self.permission not in principal.permissions:
+            raise Forbidden(self.permission)
+        return principal
+
+
+class RequiresToken(Requires):
+    """The same for browsers' sockets and event sources, which cannot set headers: `?token=`."""
+
+    async def __call__(
+        self,
+        connection: HTTPConnection,
+        token: Annotated[str | None, Query(description="An access token or an API key")] = None,
+    ) -> Principal:
+        """Who is listening, by the token of the query or by the usual headers."""
+        headers = Headers({"Authorization": f"Bearer {token}"}) if token else connection.headers
+        return await self.admit(connection, headers)
+
+
+def public() -> None:
+    """Declare that a route needs no credential."""

@@ -1,0 +1,88 @@
+"""How the Platform API answers when something is wrong."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from temporalio.service import RPCError, RPCStatusCode
+
+from mcp_platform.errors import (
+    InvalidRequest,
+    NotFound,
+    PlatformError,
+    Unavailable,
+    ValidationFailed,
+)
+from mcp_platform.rendering import render_error
+
+_TEMPORAL_AWAY = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
+
+
+class MethodNotAllowed(PlatformError):
+    """The path exists, the method does not."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Render every error in the contract's form."""
+
+    @app.exception_handler(PlatformError)
+    async def platform_error(request: Request, error: PlatformError) -> JSONResponse:
+        return _answer(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _answer(request, _from_validation(error))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        return _answer(request, _from_http(request, error))
+
+    @app.exception_handler(RPCError)
+    async def temporal_error(request: Request, error: RPCError) -> JSONResponse:
+        if error.status not in _TEMPORAL_AWAY:
+            raise error
+        return _answer(request, Unavailable("Temporal cannot be reached", part="temporal"))
+
+
+def problems_of(errors: list[Any]) -> list[dict[str, Any]]:
+    """Pydantic's findings as the API shows them: without the input, which may hold a password."""
+    problems = []
+    for item in errors:
+        problem = {"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]}
+        context = {name: value for name, value in item.get("ctx", {}).items() if name != "error"}
+        if context:
+            problem["ctx"] = jsonable_encoder(context)
+        problems.append(problem)
+    return problems
+
+
+def _from_validation(error: RequestValidationError) -> PlatformError:
+    errors = list(error.errors())
+    for item in errors:
+        if item["type"] == "json_invalid":
+            place = item["loc"][-1] if item["loc"] else 0
+            reason = item.get("ctx", {}).get("error", item["msg"])
+            return InvalidRequest(f"The body is not JSON: {reason} at character {place}")
+    return ValidationFailed(problems_of(errors))
+
+
+def _from_http(request: Request, error: HTTPException) -> PlatformError:
+    if error.status_code == 404:
+        return NotFound("path", request.url.path, f"No such path: {request.url.path}")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"{request.method} is not possible here; possible: {allowed or 'nothing'}")
+    if error.status_code == 400:
+        return InvalidRequest(str(error.detail))
+    raise error
+
+
+def _answer(request: Request, error: PlatformError) -> JSONResponse:
+    status, body, headers = render_error(error, request.state.request_id)
+    return JSONResponse(body, status, headers)

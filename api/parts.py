@@ -1,0 +1,30 @@
+"""What the API's routes work with; built once by the application's lifespan."""
+
+from dataclasses import dataclass
+
+from temporalio.client import Client
+
+from api.listeners import Listeners
+from api.status_hub import StatusHub
+from api.task_reader import TaskReader
+from gateway.app import Gateway
+from gateway.credentials import Credentials
+from mcp_platform.security.tokens import Tokens
+from mcp_platform.settings import Settings
+from storage.stores import Stores
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Clients and services of one API process."""
+
+    settings: Settings
+    stores: Stores
+    temporal: Client
+    tokens: Tokens
+    credentials: Credentials
+    tasks: TaskReader
+    hub: StatusHub
+    listeners: Listeners
+    gateway: Gateway | None
+    """Present in embedded mode, where one process is API and gateway."""

@@ -1,0 +1,1 @@
+"""The Platform API, `/api/v1`."""

@@ -1,0 +1,84 @@
+"""`/api/v1/tasks`: watching and cancelling background operations."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, status
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.dependencies import PartsDep, Requires
+from api.task_reader import TaskView
+from api.v1.answers import pages
+from mcp_platform.contracts.access import Permission, Principal
+from mcp_platform.contracts.base import Contract
+from mcp_platform.contracts.tasks import TaskKind, TaskState
+from mcp_platform.errors import Conflict
+
+router = APIRouter(prefix="/tasks", tags=["Tasks"])
+
+Reader = Annotated[Principal, Depends(Requires(Permission.TASKS_READ))]
+Canceller = Annotated[Principal, Depends(Requires(Permission.TASKS_CANCEL))]
+
+
+class TaskPage(Contract):
+    """One page of tasks, the newest first."""
+
+    items: list[TaskView]
+    total: int
+    page: int
+    page_size: int
+    pages: int
+
+
+class TaskAccepted(Contract):
+    """A task was started, or something was asked of one."""
+
+    task_id: str
+    status: TaskState
+    message: str
+
+
+@router.get("", response_model_exclude_none=True)
+async def list_tasks(
+    caller: Reader,
+    parts: PartsDep,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+    status: TaskState | None = None,
+    kind: TaskKind | None = None,
+) -> TaskPage:
+    """The caller's own tasks; an administrator sees everybody's."""
+    owner = None if Permission.TASKS_ALL in caller.permissions else caller.user_id
+    async with parts.stores.read() as rows:
+        found = await rows.tasks.list(
+            owner_id=owner, page=page, page_size=page_size, status=status, kind=kind
+        )
+    views = await asyncio.gather(*(parts.tasks.view(record) for record in found.items))
+    return TaskPage(
+        items=list(views),
+        total=found.total,
+        page=page,
+        page_size=page_size,
+        pages=pages(found.total, page_size),
+    )
+
+
+@router.get("/{task_id}", response_model_exclude_none=True)
+async def get_task(task_id: str, caller: Reader, parts: PartsDep) -> TaskView:
+    """Where the task stands, and its result once it is completed."""
+    return await parts.tasks.view(await parts.tasks.authorise(task_id, caller))
+
+
+@router.post("/{task_id}/cancel", status_code=status.HTTP_202_ACCEPTED)
+async def cancel_task(task_id: str, caller: Canceller, parts: PartsDep) -> TaskAccepted:
+    """Ask the task to stop; what it began is undone or finished by its workflow."""
+    view = await parts.tasks.view(await parts.tasks.authorise(task_id, caller))
+    if view.status.final:
+        raise Conflict(f"The task is {view.status} already", task_id=task_id, status=view.status)
+    try:
+        await parts.temporal.get_workflow_handle(task_id).cancel()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        raise Conflict("The task has just ended", task_id=task_id) from None
+    return TaskAccepted(task_id=task_id, status=view.status, message="Cancellation requested")

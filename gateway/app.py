@@ -1,0 +1,244 @@
+"""The gateway, whole: built once in a process, served in the API's process or by itself."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.bodies import read_body, replay
+from gateway.credentials import Credentials
+from gateway.downstream import Downstream
+from gateway.endpoint import Endpoint
+from gateway.headers import remote_headers
+from gateway.metering import Meter
+from gateway.relay import Relay
+from gateway.request_id import RequestIdMiddleware, current_request_id
+from gateway.rest import RestCalls
+from gateway.results import ToolResult
+from gateway.routes import RouteTable
+from gateway.upstreams.exchange import Limits
+from gateway.upstreams.upstream import Upstream
+from mcp_platform.contracts import deployments
+from mcp_platform.contracts.access import Permission, Principal
+from mcp_platform.errors import Forbidden, ForbiddenOrigin, MethodNotAllowed, NotFound, PlatformError
+from mcp_platform.rendering import render_error, render_unexpected
+from mcp_platform.security.keys import load_master_key
+from mcp_platform.security.tokens import Tokens
+from mcp_platform.settings import Settings
+from storage.documents import Documents
+from storage.sql.engine import Database
+from storage.stores import open_stores
+
+log = structlog.get_logger(__name__)
+
+_PATH = re.compile(r"^/mcp/(?P<slug>[a-z0-9-]+)/v1(?:/tools/(?P<tool>.+)|/?)$")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_UPSTREAM_KEEPALIVE = 4.0
+"""Seconds; shorter than common servers keep an idle connection, so that none is closed as we write."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the gateway does at this moment, for `/health`."""
+
+    slugs: int
+    upstreams: int
+    resting_upstreams: int
+    active_requests: int
+
+
+class Gateway:
+    """Serves everything under `/mcp/`, and tool calls of the platform itself."""
+
+    def __init__(
+        self, settings: Settings, database: Database, documents: Documents, cache: Redis, tokens: Tokens
+    ) -> None:
+        own = settings.gateway
+        self._settings = settings
+        self._documents = documents
+        self._cache = cache
+        self._limits = Limits(own.connect_timeout, own.call_timeout, own.max_response_bytes)
+        self.credentials = Credentials(database, cache, tokens)
+        self._meter = Meter(database, own.flush_interval)
+        self._routes = RouteTable(database, self._open_upstream)
+        self._relay = Relay(self._routes, self._meter)
+        endpoint = Endpoint(self._relay, own.call_timeout)
+        self._downstream = Downstream(endpoint.answer, own.max_body_bytes, own.session_idle_timeout)
+        self._rest = RestCalls(self._relay)
+        self._hosts = _hosts(settings.gateway_url)
+        self._stack = AsyncExitStack()
+        self._http: aiohttp.ClientSession
+        self._tasks: asyncio.TaskGroup
+
+    async def __aenter__(self) -> Self:
+        """Read the routes, and keep them, the credentials and the figures current from now on."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._meter.flush)
+            self._http = await stack.enter_async_context(_http_session())
+            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.push_async_callback(self._routes.close)
+            await self._routes.refresh()
+            loops = [
+                self._routes.follow(self._cache),
+                self._routes.refresh_forever(self._settings.gateway.refresh_interval),
+                self.credentials.follow(),
+                self._meter.flush_forever(),
+            ]
+            running = [self._tasks.create_task(loop) for loop in loops]
+            stack.callback(lambda: [task.cancel() for task in running])
+            await stack.enter_async_context(self._downstream.running())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Stop, close every upstream, and write the last figures."""
+        await self._stack.aclose()
+
+    async def call_tool(
+        self, slug: str, tool: str, arguments: dict[str, Any], *, timeout: float | None = None
+    ) -> ToolResult:
+        """Call a tool by the path that everybody's calls take.
+
+        Raises:
+            NotFound: There is no such slug, or no such tool.
+            Unavailable: No replica is healthy.
+            ToolFailed: The server refused the arguments.
+            UpstreamFailed: The server broke during the call.
+            UpstreamTimedOut: It did not answer in time.
+        """
+        return await self._rest.call(slug, tool, arguments, timeout or self._limits.call_timeout)
+
+    def snapshot(self) -> Snapshot:
+        """Tell what the gateway does at this moment."""
+        upstreams = [upstream for live in self._routes.all for upstream in live.upstreams]
+        resting = sum(upstream.resting for upstream in upstreams)
+        return Snapshot(len(self._routes.all), len(upstreams), resting, self._relay.active)
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request whose path begins with `/mcp/`."""
+        if scope["type"] != "http":
+            return
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._serve(scope, receive, watched)
+        except PlatformError as error:
+            rendered = render_error(error, current_request_id())
+        except Exception:
+            log.exception("request_failed", path=scope["path"])
+            rendered = render_unexpected(current_request_id())
+        else:
+            return
+        if not begun:
+            status, body, headers = rendered
+            await JSONResponse(body, status, headers)(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        self._check_origin(headers)
+        principal = await self._authorize(headers)
+        match = _PATH.match(scope["path"])
+        if match is None:
+            raise NotFound("path", scope["path"])
+        slug, tool, limit = match["slug"], match["tool"], self._settings.gateway.max_body_bytes
+        if tool is None:
+            self._relay.check(slug)
+            if scope["method"] == "POST":
+                receive = replay(await read_body(receive, limit), receive)
+            await self._downstream.serve(scope, receive, send, slug, principal.user_id)
+            return
+        if scope["method"] != "POST":
+            raise MethodNotAllowed("POST")
+        response = await self._rest.answer(slug, tool, receive, limit, self._limits.call_timeout)
+        await response(scope, receive, send)
+
+    async def _authorize(self, headers: Mapping[str, str]) -> Principal:
+        principal = await self.credentials.authenticate(headers)
+        if Permission.TOOLS_CALL not in principal.permissions:
+            raise Forbidden(Permission.TOOLS_CALL)
+        return principal
+
+    def _check_origin(self, headers: Mapping[str, str]) -> None:
+        """Refuse pages of other sites. The Host header proves nothing here: DNS rebinding forges it."""
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).hostname not in self._hosts:
+            raise ForbiddenOrigin(origin)
+
+    def _open_upstream(self, route: deployments.Route, address: deployments.UpstreamAddress) -> Upstream:
+        headers = partial(
+            remote_headers, self._documents, route, address, self._settings.replicas.exposed_environment
+        )
+        return Upstream(address, self._http, headers, self._limits, self._spawn)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("background_work_failed")
+
+        self._tasks.create_task(guarded())
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Build the gateway by itself, with stores of its own."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        security = settings.security
+        tokens = Tokens(load_master_key(settings), security.access_ttl, security.refresh_ttl)
+        async with (
+            open_stores(settings) as stores,
+            Gateway(settings, stores.database, stores.documents, stores.cache, tokens) as gateway,
+        ):
+            app.state.gateway = gateway
+            yield
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await scope["app"].state.gateway.asgi(scope, receive, send)
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok", "gateway": asdict(request.app.state.gateway.snapshot())})
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[Route("/health", health), Route("/metrics", metrics), Mount("/mcp", app=serve)],
+        middleware=[Middleware(RequestIdMiddleware)],
+        lifespan=lifespan,
+    )
+
+
+def _http_session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_UPSTREAM_KEEPALIVE),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "mcp-platform-gateway"},
+    )
+
+
+def _hosts(url: str) -> frozenset[str]:
+    host = urlsplit(url).hostname or ""
+    return _LOOPBACK if host in _LOOPBACK else frozenset({host})

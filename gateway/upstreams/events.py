@@ -1,0 +1,53 @@
+"""Server-sent events (WHATWG HTML, section 9.2), as far as MCP uses them."""
+
+from collections.abc import Iterator
+
+
+class EventTooLong(Exception):
+    """One event is larger than the limit."""
+
+
+class EventParser:
+    """Cuts a stream of bytes into events; comments, ids and retry hints are skipped."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._partial = bytearray()
+        self._name = "message"
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[str, bytes]]:
+        """Give the events that this chunk completes, as name and data.
+
+        Raises:
+            EventTooLong: The event in progress is over the limit.
+        """
+        head, newline, rest = chunk.partition(b"\n")
+        while newline:
+            self._partial += head
+            line = bytes(self._partial).removesuffix(b"\r")
+            self._partial.clear()
+            if line:
+                self._field(line)
+            elif (event := self._complete()) is not None:
+                yield event
+            head, newline, rest = rest.partition(b"\n")
+        self._partial += head
+        if self._size + len(self._partial) > self._limit:
+            raise EventTooLong
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(value)
+        elif name == b"event":
+            self._name = value.decode(errors="replace")
+
+    def _complete(self) -> tuple[str, bytes] | None:
+        event = (self._name, b"\n".join(self._data)) if self._data else None
+        self._name, self._size = "message", 0
+        self._data.clear()
+        return event

@@ -1,0 +1,206 @@
+"""Registered MCPs: their configuration, versions and how they are changed."""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mcp_platform.contracts.base import Contract, Moment, Order
+from mcp_platform.names import RESERVED_SLUGS
+
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+class McpStatus(StrEnum):
+    """How far an MCP has come."""
+
+    DRAFT = "draft"
+    ACTIVE = "active"
+    DEPRECATED = "deprecated"
+    ARCHIVED = "archived"
+
+
+class ServerConfig(BaseModel):
+    """One entry of `config.servers`: how to reach or start an MCP server.
+
+    Exactly one of `url`, `command` and `image` is given. Fields that are not listed here are kept
+    as they are: vendors add their own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: Annotated[str, Field(min_length=1, max_length=255)] = "default"
+    url: str | None = None
+    headers: dict[str, str] = {}
+    command: Annotated[str, Field(min_length=1)] | None = None
+    args: list[str] = []
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    image: Annotated[str, Field(min_length=1)] | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise ValueError("must be an absolute http:// or https:// address")
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _variables(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _VARIABLE.match(name):
+                raise ValueError(f"{name!r} is no name of an environment variable")
+            if name.startswith("MCP_PLATFORM_"):
+                raise ValueError(f"{name!r}: names that begin with MCP_PLATFORM_ belong to the platform")
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [name for name in ("url", "command", "image") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"needs exactly one of url, command and image; found {found}")
+        return self
+
+    @property
+    def kind(self) -> Literal["url", "command", "image"]:
+        """Which of the three ways this server is reached."""
+        return "url" if self.url else "command" if self.command else "image"
+
+
+class ToolConfig(BaseModel):
+    """One entry of `config.tools`: a tool as its author describes it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+    description: str = ""
+    parameters: dict[str, Any] = {}
+
+    @property
+    def input_schema(self) -> dict[str, Any]:
+        """The parameters as a JSON Schema; a bare map of properties is wrapped into an object."""
+        if isinstance(self.parameters.get("type"), str):
+            return self.parameters
+        return {"type": "object", "properties": self.parameters}
+
+    @model_validator(mode="after")
+    def _schema(self) -> Self:
+        try:
+            Draft202012Validator.check_schema(self.input_schema)
+        except SchemaError as error:
+            place = ".".join(str(step) for step in error.absolute_path) or "parameters"
+            raise ValueError(f"parameters are no JSON Schema (2020-12): {place}: {error.message}") from None
+        return self
+
+
+class McpConfig(BaseModel):
+    """The configuration of an MCP; unknown fields are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    servers: list[ServerConfig] = []
+    tools: list[ToolConfig] = []
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for kind, names in (
+            ("server", [server.name for server in self.servers]),
+            ("tool", [tool.name for tool in self.tools]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{kind} names must differ; used twice: {', '.join(twice)}")
+        return self
+
+    def server(self, name: str | None) -> ServerConfig:
+        """The server of this name; without a name, the only one.
+
+        Raises:
+            ValueError: There is none, or no name where there are several; the message lists them.
+        """
+        if name is None and len(self.servers) == 1:
+            return self.servers[0]
+        for server in self.servers:
+            if server.name == name:
+                return server
+        known = ", ".join(server.name for server in self.servers) or "none at all"
+        raise ValueError(
+            f"the configuration has no server {name!r}; it has: {known}"
+            if name
+            else f"name one of the configuration's servers; it has: {known}"
+        )
+
+
+def _free(slug: str) -> str:
+    if slug in RESERVED_SLUGS:
+        raise ValueError(f"{slug!r} is reserved for a path of the platform; choose another slug")
+    return slug
+
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=100), AfterValidator(_free)]
+SemanticVersion = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", max_length=64)]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+Description = Annotated[str, Field(max_length=10_000)]
+
+
+def version_order(version: str) -> tuple[int, ...]:
+    """A key that sorts semantic versions as numbers: 1.10.0 after 1.9.0."""
+    return tuple(int(part) for part in version.split("."))
+
+
+class CreateMcp(Order):
+    """Body of `POST /mcps`."""
+
+    name: Name
+    slug: Slug
+    description: Description = ""
+    version: SemanticVersion
+    config: McpConfig
+
+
+class UpdateMcp(Order):
+    """Body of `PUT /mcps/{id}`: what is absent stays as it is."""
+
+    name: Name | None = None
+    description: Description | None = None
+    version: SemanticVersion | None = None
+    status: McpStatus | None = None
+    config: McpConfig | None = None
+
+
+class Mcp(Contract):
+    """A registered MCP without its configuration, which `config_key` points to.
+
+    `revision` grows by one with each change; a writer names the one it read.
+    """
+
+    id: UUID
+    name: str
+    slug: str
+    description: str
+    version: str
+    author_id: UUID
+    status: McpStatus
+    config_key: str
+    revision: int
+    created_at: Moment
+    updated_at: Moment
+
+
+class McpVersion(Contract):
+    """One entry of an MCP's history."""
+
+    version: str
+    changed_at: Moment
+    changed_by: UUID
+    change_type: Literal["create", "update"]
+    config_key: str

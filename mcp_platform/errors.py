@@ -1,0 +1,210 @@
+"""Every error that a caller may see.
+
+PlatformError
+├── InvalidRequest       400
+├── Unauthorized         401
+├── Forbidden            403
+├── ForbiddenOrigin      403
+├── NotFound             404
+├── MethodNotAllowed     405
+├── Conflict             409
+├── PayloadTooLarge      413
+├── ValidationFailed     422
+├── ToolFailed           422
+├── RateLimited          429
+├── UpstreamFailed       502
+├── Unavailable          503
+└── UpstreamTimedOut     504
+
+One handler in each surface renders them; routes raise and never catch to raise again.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class PlatformError(Exception):
+    """An error with a code and an HTTP status of its own.
+
+    Args:
+        detail: What is wrong and what would be right, for a person.
+        fields: Further fields of the answer, such as `resource_id`.
+    """
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    status: ClassVar[int] = 500
+
+    def __init__(self, detail: str, **fields: Any) -> None:
+        super().__init__(detail)
+        self.detail: Any = detail
+        self.fields = fields
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers that belong to the answer."""
+        return {}
+
+
+class InvalidRequest(PlatformError):
+    """The request cannot be understood at all, for example because it is not JSON."""
+
+    code = "INVALID_REQUEST"
+    status = 400
+
+
+class Unauthorized(PlatformError):
+    """No credential, or one that does not hold."""
+
+    code = "UNAUTHORIZED"
+    status = 401
+
+    def __init__(self, detail: str = "Invalid or expired token") -> None:
+        super().__init__(detail)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Names the scheme, as RFC 9110 section 11.6.1 demands of a 401."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(PlatformError):
+    """The caller is known and may not."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+    def __init__(
+        self, required_permission: str, detail: str = "Insufficient permissions to perform this action"
+    ) -> None:
+        super().__init__(detail, required_permission=required_permission)
+
+
+class ForbiddenOrigin(PlatformError):
+    """A browser page of another site is calling."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+    def __init__(self, origin: str) -> None:
+        super().__init__("Pages of this origin may not call the platform", origin=origin)
+
+
+class NotFound(PlatformError):
+    """No such resource, or none that this caller may know of."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+    def __init__(self, resource_type: str, resource_id: object, detail: str | None = None) -> None:
+        label = resource_type.replace("_", " ").replace("mcp", "MCP").replace("api", "API")
+        super().__init__(
+            detail or f"{label[:1].upper()}{label[1:]} not found",
+            resource_type=resource_type,
+            resource_id=str(resource_id),
+        )
+
+
+class MethodNotAllowed(PlatformError):
+    """The path exists, and takes other methods."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+    def __init__(self, *allowed: str) -> None:
+        super().__init__(f"This path takes {', '.join(allowed)}")
+        self._allowed = allowed
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What it takes, as RFC 9110 section 15.5.6 demands of a 405."""
+        return {"Allow": ", ".join(self._allowed)}
+
+
+class Conflict(PlatformError):
+    """The request clashes with the present state; the fields say with what."""
+
+    code = "CONFLICT"
+    status = 409
+
+
+class PayloadTooLarge(PlatformError):
+    """The body is over the limit."""
+
+    code = "PAYLOAD_TOO_LARGE"
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is larger than the limit of {limit} bytes", limit_bytes=limit)
+
+
+class ValidationFailed(PlatformError):
+    """Fields of the request are wrong; `detail` is a list of `{loc, msg, type}`."""
+
+    code = "VALIDATION_ERROR"
+    status = 422
+
+    def __init__(self, problems: Sequence[dict[str, Any]]) -> None:
+        super().__init__("; ".join(str(problem["msg"]) for problem in problems))
+        self.detail = list(problems)
+
+    @classmethod
+    def at(cls, loc: Sequence[str | int], msg: str, kind: str = "value_error") -> "ValidationFailed":
+        """One problem, at one place of the request, such as `("body", "config", "replicas")`."""
+        return cls([{"loc": list(loc), "msg": msg, "type": kind}])
+
+
+class ToolFailed(PlatformError):
+    """The tool ran and reported an error; the detail is the tool's own text."""
+
+    code = "TOOL_ERROR"
+    status = 422
+
+
+class RateLimited(PlatformError):
+    """Too many requests; `retry_after` is in seconds."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+    status = 429
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("Rate limit exceeded. Please try again later.", retry_after=retry_after)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back."""
+        return {"Retry-After": str(self.fields["retry_after"])}
+
+
+class UpstreamFailed(PlatformError):
+    """An MCP server behind the gateway broke its protocol or its connection."""
+
+    code = "UPSTREAM_ERROR"
+    status = 502
+
+
+class Unavailable(PlatformError):
+    """A part that this request needs is away for now; `part` names it.
+
+    Args:
+        detail: What is away.
+        part: The part's name in `/health`, or the slug without a healthy replica.
+        retry_after: Seconds after which to try again.
+    """
+
+    code = "SERVICE_UNAVAILABLE"
+    status = 503
+
+    def __init__(self, detail: str, part: str, retry_after: int = 2) -> None:
+        super().__init__(detail, part=part, retry_after=retry_after)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back."""
+        return {"Retry-After": str(self.fields["retry_after"])}
+
+
+class UpstreamTimedOut(PlatformError):
+    """An MCP server behind the gateway did not answer within the deadline."""
+
+    code = "UPSTREAM_TIMEOUT"
+    status = 504

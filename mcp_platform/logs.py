@@ -1,0 +1,56 @@
+"""JSON log lines on standard error, with request, task and workflow ids where they are known."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from mcp_platform.settings import LogSettings
+
+_SECRET_WORDS = ("password", "token", "secret", "authorization", "api_key", "master_key")
+
+
+def _mask(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Never let a field that is named like a secret reach a log, whoever put it there."""
+    for name in line:
+        if any(word in name.lower() for word in _SECRET_WORDS):
+            line[name] = "***"
+    return line
+
+
+def configure_logs(settings: LogSettings) -> None:
+    """Send structlog's and the standard library's lines through one chain, to standard error."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _mask,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.level.upper())
+    # These say at INFO what our own lines say already, or spell out addresses with tokens in them.
+    for name in ("uvicorn.access", "httpx", "httpx2", "aiohttp.access", "alembic", "mcp"):
+        logging.getLogger(name).setLevel(logging.WARNING)

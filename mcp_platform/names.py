@@ -1,0 +1,58 @@
+"""Names that more than one room must spell alike: queues, channels, ids, reserved words."""
+
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+
+class TaskQueue(StrEnum):
+    """Temporal task queues, one for each way of failing."""
+
+    ORCHESTRATION = "orchestration"
+    """Workflows and their short activities."""
+    REPLICAS = "replicas"
+    """Activities that start, watch and end replicas; long-running, one for each replica."""
+
+
+class Channel(StrEnum):
+    """Redis pub/sub channels; every message is JSON."""
+
+    ROUTES = "mcp-platform.routes"
+    """`{"slug": str}`: the routes of this slug changed."""
+    CREDENTIALS = "mcp-platform.credentials"
+    """`{"api_key_id": str}`: this API key was revoked or changed."""
+    EVENTS = "mcp-platform.events"
+    """`contracts.events.Event`: something that live listeners want to know."""
+
+
+RESERVED_SLUGS: Final = frozenset(
+    {"admin", "api", "bridge", "group", "groups", "health", "mcp", "metrics", "smart", "v1", "well-known"}
+)
+"""Slugs that are, or will be, parts of paths beneath `/mcp`."""
+
+REPLICA_MARKER: Final = "MCP_PLATFORM_REPLICA"
+"""Environment variable that marks every process of a replica: `<instance>/<replica id>`."""
+
+RECONCILE_SCHEDULE: Final = "reconcile"
+"""Id of the schedule, and prefix of its workflows, that compares records with the truth."""
+
+
+def deployment_workflow_id(deployment_id: UUID) -> str:
+    """The id of the workflow that owns a deployment; it doubles as the deployment's task id."""
+    return f"deployment-{deployment_id}"
+
+
+def feasibility_task_id(task_id: UUID) -> str:
+    """The id of a feasibility task and its workflow: a plain UUID, as the API's users know it."""
+    return str(task_id)
+
+
+class Collection(StrEnum):
+    """Collections of immutable documents, each with a key of its own."""
+
+    CONFIGS = "mcp_configs"
+    """An MCP's configuration; `mcp_versions.config_key` points here."""
+    IDEAS = "ideas"
+    """What a feasibility analysis was asked to judge."""
+    RESULTS = "task_results"
+    """What came of a task; `tasks.result_key` points here."""

@@ -1,0 +1,81 @@
+"""The master key, and the keys derived from it: one secret to keep, none used for two purposes."""
+
+import base64
+import binascii
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from mcp_platform.settings import Settings
+
+KEY_BYTES = 32
+
+
+class UnusableKey(ValueError):
+    """The master key cannot be used; the message says why and what to do."""
+
+
+class MasterKey:
+    """Derives a key for each purpose by HKDF-SHA256 (RFC 5869)."""
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != KEY_BYTES:
+            raise UnusableKey(
+                f"the master key has {len(secret)} bytes, not {KEY_BYTES}: openssl rand -base64 32"
+            )
+        self._secret = secret
+
+    def derive(self, purpose: str) -> bytes:
+        """Thirty-two bytes that belong to this purpose alone."""
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose.encode()).derive(self._secret)
+
+
+def load_master_key(settings: Settings) -> MasterKey:
+    """The master key from the settings; in embedded mode else from the data directory, made if absent.
+
+    Raises:
+        UnusableKey: The key is not 32 bytes in base64, or its file can be read by others.
+    """
+    if settings.security.master_key:
+        return MasterKey(_decode(settings.security.master_key.get_secret_value()))
+    return MasterKey(_decode(_read_or_make(settings.data_dir / "master.key")))
+
+
+def write_secret_file(path: Path, text: str) -> bool:
+    """Write a file that only its owner can read; False if another writer was first.
+
+    The file appears under its name only when it is whole and on disk: a power cut leaves the old
+    state or the new one, never an empty key.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        return True
+    finally:
+        draft.unlink()
+
+
+def _read_or_make(path: Path) -> str:
+    if not path.exists():
+        write_secret_file(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n")
+    if path.stat().st_mode & 0o077:
+        raise UnusableKey(f"{path} can be read by others; run: chmod 600 {path}")
+    return path.read_text()
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.strip(), validate=True)
+    except binascii.Error:
+        raise UnusableKey("the master key is not base64; make one with: openssl rand -base64 32") from None

@@ -1,0 +1,239 @@
+"""Settings, read from the environment: `MCP_PLATFORM_<GROUP>__<NAME>`.
+
+In embedded mode everything has a working default, and what is secret is made at the first start.
+In production mode the addresses of the stores and the master key must be given; nothing falls back.
+"""
+
+import hashlib
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mcp_platform.contracts.deployments import Deployment, DeploymentOrder, Driver
+
+
+class Mode(StrEnum):
+    """How the parts are put together."""
+
+    EMBEDDED = "embedded"
+    PRODUCTION = "production"
+
+
+class ApiSettings(BaseModel):
+    """The API's socket and limits."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    public_url: str | None = None
+    """The address that users see; made of host and port unless told."""
+    max_body_bytes: int = Field(1_048_576, gt=0)
+    registration: bool = True
+    """Whether anybody may register an account by themselves."""
+    listener_backlog: int = Field(1000, gt=0)
+    """Tasks and deployments with unsent news that one live listener may have before it is cut off."""
+
+
+class GatewaySettings(BaseModel):
+    """The data plane; times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8001, ge=1, le=65535)
+    public_url: str | None = None
+    """The address before `/mcp`; the API's own in embedded mode."""
+    max_body_bytes: int = Field(4_194_304, gt=0)
+    max_response_bytes: int = Field(16_777_216, gt=0)
+    call_timeout: float = Field(60.0, gt=0)
+    connect_timeout: float = Field(5.0, gt=0)
+    refresh_interval: float = Field(30.0, gt=0)
+    """How often all routes are read anew, in case a message was lost."""
+    flush_interval: float = Field(2.0, gt=0)
+    """How often the figures of calls are written."""
+    session_idle_timeout: float = Field(1800.0, gt=0)
+
+
+class TemporalSettings(BaseModel):
+    """Where Temporal is, or how the embedded server is started."""
+
+    address: str | None = None
+    namespace: str = "default"
+    api_key: SecretStr | None = None
+    tls: bool = False
+    tls_ca_path: Path | None = None
+    tls_cert_path: Path | None = None
+    tls_key_path: Path | None = None
+    tls_server_name: str | None = None
+    ui_url: str | None = None
+    server_path: Path | None = None
+    """The `temporal` program, for the embedded server."""
+    cache_dir: Path = Path(".cache/temporal")
+    """Where a built or downloaded `temporal` is kept."""
+    port: int = Field(7233, ge=1, le=65535)
+    ui_port: int = Field(8233, ge=1, le=65535)
+
+
+class SqlSettings(BaseModel):
+    """The relational store."""
+
+    url: str | None = None
+    """`mysql+asyncmy://…?charset=utf8mb4`, or `sqlite+aiosqlite:///…`."""
+    pool_size: int = Field(10, gt=0)
+
+
+class DocumentSettings(BaseModel):
+    """The document store; without a URL, a table beside the relational data."""
+
+    url: SecretStr | None = None
+    database: str = "mcp_platform"
+
+
+class CacheSettings(BaseModel):
+    """Redis; without a URL, one inside the process."""
+
+    url: SecretStr | None = None
+
+
+class SecuritySettings(BaseModel):
+    """Keys and the lifetimes of tokens, in seconds."""
+
+    master_key: SecretStr | None = None
+    """32 bytes in base64, from which all other keys are derived: `openssl rand -base64 32`."""
+    access_ttl: int = Field(900, gt=0)
+    refresh_ttl: int = Field(604_800, gt=0)
+
+
+class AdminSettings(BaseModel):
+    """The first administrator, made when there is no account yet."""
+
+    username: str = "admin"
+    email: str = "admin@localhost.localdomain"
+    password: SecretStr | None = None
+    """A random one is made in embedded mode."""
+
+
+class ReplicaSettings(BaseModel):
+    """How replicas run and are watched; times in seconds."""
+
+    process_driver: bool | None = None
+    """Whether commands may run as the platform's own user: yes in embedded mode unless told."""
+    exposed_environment: list[str] = ["HOME", "LANG", "TZ"]
+    """Variables of the platform's environment that a configuration may name as `${NAME}`."""
+    patience: float = Field(30.0, gt=0)
+    check_interval: float = Field(5.0, gt=0)
+    check_timeout: float = Field(5.0, gt=0)
+    failures_allowed: int = Field(2, ge=1)
+    stop_grace: float = Field(3.0, ge=0)
+    """How long a replica may take to end by itself before it is killed."""
+
+    def order_for(self, deployment: Deployment) -> DeploymentOrder:
+        """What this deployment's workflow is started with."""
+        return DeploymentOrder(
+            deployment_id=deployment.id,
+            slug=deployment.slug,
+            driver=deployment.driver,
+            # A remote server is one address, however many replicas were wished.
+            replicas=1 if deployment.driver is Driver.REMOTE else deployment.config.replicas,
+            patience=self.patience,
+            check_interval=self.check_interval,
+            check_timeout=self.check_timeout,
+            failures_allowed=self.failures_allowed,
+        )
+
+
+class WorkerSettings(BaseModel):
+    """The worker's capacity."""
+
+    metrics_address: str | None = None
+    """Where Prometheus reads the worker's metrics, as `host:port`; not served unless told."""
+    replicas: int = Field(1000, gt=0)
+    """How many replicas one worker may start and watch at once."""
+
+
+class LogSettings(BaseModel):
+    """Log lines go to standard error."""
+
+    level: str = "info"
+    format: str = Field("json", pattern="^(json|console)$")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MCP_PLATFORM_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    mode: Mode = Mode.EMBEDDED
+    data_dir: Path = Path(".mcp-platform")
+    api: ApiSettings = ApiSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    temporal: TemporalSettings = TemporalSettings()
+    sql: SqlSettings = SqlSettings()
+    documents: DocumentSettings = DocumentSettings()
+    cache: CacheSettings = CacheSettings()
+    security: SecuritySettings = SecuritySettings()
+    admin: AdminSettings = AdminSettings()
+    replicas: ReplicaSettings = ReplicaSettings()
+    worker: WorkerSettings = WorkerSettings()
+    logs: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.mode is Mode.EMBEDDED:
+            return self
+        needed = {
+            "MCP_PLATFORM_SQL__URL": self.sql.url,
+            "MCP_PLATFORM_DOCUMENTS__URL": self.documents.url,
+            "MCP_PLATFORM_CACHE__URL": self.cache.url,
+            "MCP_PLATFORM_TEMPORAL__ADDRESS": self.temporal.address,
+            "MCP_PLATFORM_SECURITY__MASTER_KEY": self.security.master_key,
+        }
+        missing = [name for name, value in needed.items() if not value]
+        if missing:
+            raise ValueError(
+                f"production mode needs {', '.join(missing)}"
+                " (make a master key with: openssl rand -base64 32)"
+            )
+        return self
+
+    @property
+    def sql_url(self) -> str:
+        """The relational store's URL: a SQLite file in the data directory unless told."""
+        return self.sql.url or f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'platform.db'}"
+
+    @property
+    def temporal_address(self) -> str:
+        """Host and port of Temporal's frontend."""
+        return self.temporal.address or f"127.0.0.1:{self.temporal.port}"
+
+    @property
+    def temporal_ui_url(self) -> str:
+        """Where Temporal's web UI is."""
+        return self.temporal.ui_url or f"http://127.0.0.1:{self.temporal.ui_port}"
+
+    @property
+    def api_url(self) -> str:
+        """The address under which users reach the API."""
+        return self.api.public_url or f"http://{self.api.host}:{self.api.port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """The address before `/mcp` under which users reach the gateway."""
+        if self.gateway.public_url:
+            return self.gateway.public_url
+        if self.mode is Mode.EMBEDDED:
+            return self.api_url
+        return f"http://{self.gateway.host}:{self.gateway.port}"
+
+    @property
+    def process_driver(self) -> bool:
+        """Whether the process driver is on."""
+        chosen = self.replicas.process_driver
+        return self.mode is Mode.EMBEDDED if chosen is None else chosen
+
+    @property
+    def instance_id(self) -> str:
+        """Tells this platform's processes from another's on the same machine: a digest of its store."""
+        return hashlib.sha256(self.sql_url.encode()).hexdigest()[:12]

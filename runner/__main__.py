@@ -1,0 +1,161 @@
+"""`python -m runner --port 0 -- COMMAND ARGS…`: exit statuses are listed in `ExitStatus`."""
+
+import argparse
+import asyncio
+import os
+import signal
+import stat
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+from aiohttp import web
+
+from mcp_platform.duplex import DuplexSession, NotMcp, SessionLost
+from runner.child import ServerProcess, exit_text, start_server
+from runner.endpoint import CLIENT_INFO, create_app
+
+
+class ExitStatus(IntEnum):
+    """How the runner ended."""
+
+    ASKED = 0
+    """Its parent is gone, or it was asked to end."""
+    NOT_LISTENING = 1
+    SERVER_EXITED = 3
+    NOT_MCP = 4
+    NO_SUCH_COMMAND = 127
+
+
+class _Outcome(NamedTuple):
+    status: ExitStatus
+    message: str | None = None
+
+
+def main() -> int:
+    """Serve until the server or the parent ends."""
+    options = _parser().parse_args()
+    outcome = asyncio.run(_run(options))
+    if outcome.message:
+        sys.stderr.write(f"runner: {outcome.message}\n")
+    return outcome.status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="runner", description="Serve a stdio MCP server over HTTP.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--cwd", type=Path)
+    parser.add_argument("--start-timeout", type=float, default=30.0)
+    parser.add_argument("--grace", type=float, default=3.0)
+    parser.add_argument("command", nargs="+", help="the server and its arguments, after --")
+    return parser
+
+
+async def _run(options: argparse.Namespace) -> _Outcome:
+    session = DuplexSession(CLIENT_INFO)
+    try:
+        server = await start_server(options.command, options.cwd, session.receive)
+    except OSError as error:
+        return _Outcome(
+            ExitStatus.NO_SUCH_COMMAND, f"cannot run {options.command[0]}: {error.strerror}: {error.filename}"
+        )
+    session.attach(server)
+    http = web.AppRunner(create_app(session), access_log=None, handler_cancellation=True, shutdown_timeout=1)
+    try:
+        await http.setup()
+        site = web.TCPSite(http, options.host, options.port, backlog=1024)
+        await site.start()
+        _announce(http)
+        return await _watch(server, session, options.start_timeout)
+    except OSError as error:
+        return _Outcome(ExitStatus.NOT_LISTENING, f"cannot listen on port {options.port}: {error.strerror}")
+    finally:
+        session.lose("the runner is ending")
+        await server.end(0.0 if server.exited.done() else options.grace)
+        await http.cleanup()
+
+
+def _announce(http: web.AppRunner) -> None:
+    port = http.addresses[0][1]
+    sys.stdout.write(orjson.dumps({"event": "listening", "port": port}).decode() + "\n")
+    sys.stdout.flush()
+
+
+async def _watch(server: ServerProcess, session: DuplexSession, patience: float) -> _Outcome:
+    """Wait for the first thing that ends the runner."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    lifeline = await _hold_lifeline(asked)
+    watches: set[asyncio.Task[_Outcome | None]] = {
+        asyncio.create_task(_opened(session, patience)),
+        asyncio.create_task(_ended(server, session)),
+        asyncio.create_task(_asked(asked)),
+    }
+    try:
+        while True:
+            done, watches = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                outcome = task.result()
+                if outcome is not None:
+                    return outcome
+    finally:
+        for task in watches:
+            task.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        if lifeline is not None:
+            lifeline.close()
+
+
+async def _asked(asked: asyncio.Event) -> _Outcome:
+    await asked.wait()
+    return _Outcome(ExitStatus.ASKED)
+
+
+async def _opened(session: DuplexSession, patience: float) -> _Outcome | None:
+    try:
+        await session.negotiate(patience)
+    except NotMcp as error:
+        return _Outcome(ExitStatus.NOT_MCP, str(error))
+    except SessionLost:
+        return None  # its end is reported by whoever saw it
+    return None
+
+
+async def _ended(server: ServerProcess, session: DuplexSession) -> _Outcome:
+    await server.ending.wait()
+    # A server that exits closes its output too, mostly a moment earlier.
+    await asyncio.wait({server.exited}, timeout=1.0)
+    if server.exited.done():
+        reason = f"the server {exit_text(server.exited.result())}"
+    else:
+        reason = "the server closed its standard output"
+    session.lose(reason)
+    return _Outcome(ExitStatus.SERVER_EXITED, reason)
+
+
+class _Lifeline(asyncio.Protocol):
+    """Our standard input: its other end closes when the parent dies, however it dies."""
+
+    def __init__(self, asked: asyncio.Event) -> None:
+        self._asked = asked
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._asked.set()
+
+
+async def _hold_lifeline(asked: asyncio.Event) -> asyncio.BaseTransport | None:
+    mode = os.fstat(sys.stdin.fileno()).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return None  # a container without standard input is ended by a signal
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: _Lifeline(asked), sys.stdin)
+    return transport
+
+
+if __name__ == "__main__":
+    sys.exit(main())

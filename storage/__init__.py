@@ -1,0 +1,1 @@
+"""Our own data: rows in SQL, immutable documents, and the cache."""

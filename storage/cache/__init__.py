@@ -1,0 +1,10 @@
+"""The cache: hints between processes and stamps that may be lost. Nothing in it is the only copy.
+
+One Redis, or, without an address, one inside the process that speaks through the same client.
+"""
+
+from storage.cache.connection import open_cache, ping
+from storage.cache.messages import Message, listen, publish
+from storage.cache.stamps import HealthStamps
+
+__all__ = ["HealthStamps", "Message", "listen", "open_cache", "ping", "publish"]

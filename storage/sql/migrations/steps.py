@@ -1,0 +1,46 @@
+"""Steps that a revision takes, each of which may be taken twice."""
+
+from alembic import op
+from sqlalchemy import CHAR, Column, DateTime, String, Text, inspect
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import SchemaItem
+
+LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+MOMENT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+WORD = String(32)
+
+
+def identifier(name: str, *, nullable: bool = False) -> Column[str]:
+    """Make the column of a UUID."""
+    return Column(name, CHAR(32), nullable=nullable)
+
+
+def moment(name: str, *, nullable: bool = False) -> Column[object]:
+    """Make the column of a point in time."""
+    return Column(name, MOMENT, nullable=nullable)
+
+
+def string(name: str, length: int = 255, *, nullable: bool = False) -> Column[str]:
+    """Make the column of bounded text."""
+    return Column(name, String(length), nullable=nullable)
+
+
+def create_table(name: str, *parts: SchemaItem, indexes: dict[str, list[str]] | None = None) -> None:
+    """Create a table and its indexes, by name and columns, as far as they are not there."""
+    op.create_table(
+        name,
+        *parts,
+        if_not_exists=True,
+        mysql_engine="InnoDB",
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+    )
+    found = {index["name"] for index in inspect(op.get_bind()).get_indexes(name)}
+    for index, columns in (indexes or {}).items():
+        if index not in found:
+            op.create_index(index, name, columns)
+
+
+def drop_table(name: str) -> None:
+    """Drop a table with its indexes, if it is there."""
+    op.drop_table(name, if_exists=True)

@@ -1,0 +1,216 @@
+"""The tables; `migrations/` makes them, and a test holds the two together.
+
+A row that is part of another goes with it (foreign key, cascade). A reference that may outlive what
+it names, such as the author of an MCP or the MCP of a stopped deployment, is a plain id.
+
+No object of these classes leaves the repositories.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Double, ForeignKey, Index, MetaData, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from mcp_platform.contracts.access import Role
+from mcp_platform.contracts.deployments import DeploymentState, Driver, Health, ReplicaState
+from mcp_platform.contracts.mcps import McpStatus
+from mcp_platform.contracts.tasks import TaskKind, TaskState
+from storage.sql.types import ID, LONG_TEXT, ClippedText, JsonText, UtcMoment, word
+
+MYSQL_OPTIONS = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+"""Binary collation, so that equality means the same as on SQLite; case is folded where it should be."""
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    __table_args__: Any = MYSQL_OPTIONS
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it from the class)
+        UUID: ID,
+        str: String(255),
+        datetime: UtcMoment,
+        Role: word(Role),
+        McpStatus: word(McpStatus),
+        TaskState: word(TaskState),
+        TaskKind: word(TaskKind),
+        Driver: word(Driver),
+        DeploymentState: word(DeploymentState),
+        Health: word(Health),
+        ReplicaState: word(ReplicaState),
+    }
+
+
+class UserRow(Base):
+    """An account. The `_key` columns hold the name and the address in lower case."""
+
+    __tablename__ = "users"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    username: Mapped[str]
+    username_key: Mapped[str] = mapped_column(unique=True)
+    email: Mapped[str]
+    email_key: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    role: Mapped[Role]
+    is_active: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class TokenFamilyRow(Base):
+    """A session: all refresh tokens that descend from one sign-in."""
+
+    __tablename__ = "token_families"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    revoked_at: Mapped[datetime | None]
+
+
+class RefreshTokenRow(Base):
+    """A refresh token, which may be spent once."""
+
+    __tablename__ = "refresh_tokens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    family_id: Mapped[UUID] = mapped_column(ForeignKey("token_families.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    spent_at: Mapped[datetime | None]
+
+
+class ApiKeyRow(Base):
+    """An API key; only its hash is known."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    prefix: Mapped[str]
+    key_hash: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class McpRow(Base):
+    """A registered MCP."""
+
+    __tablename__ = "mcps"
+    __table_args__ = (Index(None, "created_at", "id"), MYSQL_OPTIONS)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    slug: Mapped[str] = mapped_column(String(100), unique=True)
+    description: Mapped[str] = mapped_column(LONG_TEXT)
+    version: Mapped[str] = mapped_column(String(64))
+    author_id: Mapped[UUID]
+    status: Mapped[McpStatus] = mapped_column(index=True)
+    config_key: Mapped[str]
+    revision: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    search_text: Mapped[str] = mapped_column(LONG_TEXT)
+    """Name, slug and description in lower case: the engines fold different letters."""
+
+
+class McpVersionRow(Base):
+    """One revision of an MCP."""
+
+    __tablename__ = "mcp_versions"
+
+    mcp_id: Mapped[UUID] = mapped_column(ForeignKey("mcps.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    version: Mapped[str] = mapped_column(String(64))
+    changed_at: Mapped[datetime]
+    changed_by: Mapped[UUID]
+    change_type: Mapped[str] = mapped_column(String(32))
+    config_key: Mapped[str]
+
+
+class TaskRow(Base):
+    """A background operation."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        Index(None, "created_at", "task_id"),
+        Index(None, "owner_id", "created_at"),
+        MYSQL_OPTIONS,
+    )
+
+    task_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[TaskKind]
+    owner_id: Mapped[UUID]
+    status: Mapped[TaskState] = mapped_column(index=True)
+    progress: Mapped[int]
+    message: Mapped[str] = mapped_column(ClippedText)
+    error: Mapped[str | None] = mapped_column(ClippedText)
+    result_key: Mapped[str | None]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class DeploymentRow(Base):
+    """A deployment. `active_slug` is the slug until it is stopped: unique, so there is one at a time."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (Index(None, "deployed_at", "id"), MYSQL_OPTIONS)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    mcp_id: Mapped[UUID] = mapped_column(index=True)
+    slug: Mapped[str] = mapped_column(String(100))
+    active_slug: Mapped[str | None] = mapped_column(String(100), unique=True)
+    tool_name: Mapped[str]
+    version: Mapped[str] = mapped_column(String(64))
+    owner_id: Mapped[UUID]
+    driver: Mapped[Driver]
+    config: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    config_key: Mapped[str]
+    status: Mapped[DeploymentState] = mapped_column(index=True)
+    health_status: Mapped[Health]
+    reason: Mapped[str | None] = mapped_column(ClippedText)
+    deployed_at: Mapped[datetime]
+    stopped_at: Mapped[datetime | None]
+    requests_total: Mapped[int] = mapped_column(BigInteger)
+    errors_total: Mapped[int] = mapped_column(BigInteger)
+    latency_ms_total: Mapped[float] = mapped_column(Double)
+
+
+class ReplicaRow(Base):
+    """One running copy, or one that ran."""
+
+    __tablename__ = "replicas"
+    __table_args__ = (Index(None, "deployment_id", "state"), MYSQL_OPTIONS)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"))
+    ordinal: Mapped[int]
+    state: Mapped[ReplicaState] = mapped_column(index=True)
+    url: Mapped[str | None] = mapped_column(String(2048))
+    pid: Mapped[int | None]
+    restarts: Mapped[int]
+    reason: Mapped[str | None] = mapped_column(ClippedText)
+    stderr_tail: Mapped[list[str]] = mapped_column(JsonText)
+    started_at: Mapped[datetime]
+
+
+class DocumentRow(Base):
+    """An immutable document, where there is no document store."""
+
+    __tablename__ = "documents"
+    __table_args__ = (Index(None, "collection", "created_at"), MYSQL_OPTIONS)
+
+    collection: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[Any] = mapped_column(JsonText)
+    created_at: Mapped[datetime]

@@ -1,0 +1,87 @@
+"""Records of background operations."""
+
+import builtins
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import insert, select, update
+
+from mcp_platform.contracts.tasks import FINAL_STATES, TaskKind, TaskRecord, TaskState
+from storage.sql.engine import SessionT, WriteSession
+from storage.sql.repository import Page, Repository, changed_rows, inserted
+from storage.sql.tables import TaskRow
+
+_OPEN = TaskRow.status.not_in(FINAL_STATES)
+
+
+class TaskRepository(Repository[SessionT]):
+    """Tasks. While one is open its workflow knows better; once it is final the record decides."""
+
+    async def add(self: "TaskRepository[WriteSession]", task: TaskRecord) -> None:
+        """Record a task; one that is recorded already stays as it is."""
+        await inserted(self._session, insert(TaskRow).values(task.model_dump()))
+
+    async def get(self, task_id: str) -> TaskRecord | None:
+        """Find the task with this id."""
+        row = await self._session.scalar(select(TaskRow).where(TaskRow.task_id == task_id))
+        return _task(row) if row else None
+
+    async def list(
+        self,
+        *,
+        owner_id: UUID | None,
+        page: int,
+        page_size: int,
+        status: TaskState | None = None,
+        kind: TaskKind | None = None,
+    ) -> Page[TaskRecord]:
+        """List one page, newest first, of one owner's tasks or of everybody's."""
+        query = select(TaskRow).order_by(TaskRow.created_at.desc(), TaskRow.task_id.desc())
+        for column, wanted in (
+            (TaskRow.owner_id, owner_id),
+            (TaskRow.status, status),
+            (TaskRow.kind, kind),
+        ):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        rows, total = await self._rows(query, page, page_size)
+        return Page([_task(row) for row in rows], total)
+
+    async def begin(self: "TaskRepository[WriteSession]", task_id: str) -> bool:
+        """Record that a pending task runs; false when it is unknown, runs already or has ended."""
+        pending = update(TaskRow).where(TaskRow.task_id == task_id, TaskRow.status == TaskState.PENDING)
+        return await changed_rows(self._session, pending.values(status=TaskState.RUNNING, message="Running")) == 1
+
+    async def settle(
+        self: "TaskRepository[WriteSession]",
+        task_id: str,
+        *,
+        status: TaskState,
+        message: str,
+        error: str | None,
+        result_key: str | None,
+        progress: int,
+        completed_at: datetime,
+    ) -> bool:
+        """Record how a task ended; false when it is unknown or has ended before: the first end counts."""
+        still_open = update(TaskRow).where(TaskRow.task_id == task_id, _OPEN)
+        values = still_open.values(
+            status=status,
+            message=message,
+            error=error,
+            result_key=result_key,
+            progress=progress,
+            completed_at=completed_at,
+        )
+        return await changed_rows(self._session, values) == 1
+
+    async def open_tasks(self, owner_id: UUID | None = None) -> builtins.list[TaskRecord]:
+        """List tasks that have not ended, oldest first, of one owner or of everybody."""
+        query = select(TaskRow).where(_OPEN).order_by(TaskRow.created_at, TaskRow.task_id)
+        if owner_id is not None:
+            query = query.where(TaskRow.owner_id == owner_id)
+        return [_task(row) for row in await self._session.scalars(query)]
+
+
+def _task(row: TaskRow) -> TaskRecord:
+    return TaskRecord.model_validate(row, from_attributes=True)

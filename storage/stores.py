@@ -1,0 +1,70 @@
+"""All stores of one process, opened and closed together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Generic
+
+from redis.asyncio import Redis
+
+from mcp_platform.contracts.base import Contract
+from mcp_platform.names import Channel
+from mcp_platform.settings import Settings
+from storage.cache import HealthStamps, open_cache, publish
+from storage.documents import Documents, open_documents
+from storage.sql.access import ApiKeyRepository, RefreshTokenRepository, UserRepository
+from storage.sql.deployments import DeploymentRepository
+from storage.sql.engine import Database, ReadSession, SessionT, WriteSession
+from storage.sql.mcps import McpRepository
+from storage.sql.tasks import TaskRepository
+
+
+class Rows(Generic[SessionT]):
+    """The repositories of one SQL session: what is done through them is one transaction."""
+
+    def __init__(self, session: SessionT) -> None:
+        self.users = UserRepository(session)
+        self.refresh_tokens = RefreshTokenRepository(session)
+        self.api_keys = ApiKeyRepository(session)
+        self.mcps = McpRepository(session)
+        self.tasks = TaskRepository(session)
+        self.deployments = DeploymentRepository(session)
+
+
+class Stores:
+    """Rows, documents and the cache."""
+
+    def __init__(self, database: Database, documents: Documents, cache: Redis) -> None:
+        self.database = database
+        self.documents = documents
+        self.cache = cache
+        self.stamps = HealthStamps(cache)
+
+    async def publish(self, channel: Channel, message: Contract | dict[str, Any]) -> None:
+        """Tell the other processes. A hint only: who misses it reads the rows anew before long."""
+        await publish(self.cache, channel, message)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Rows[ReadSession]]:
+        """Open repositories that only read."""
+        async with self.database.read() as session:
+            yield Rows(session)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Rows[WriteSession]]:
+        """Open repositories whose changes are committed together, or not at all after an exception."""
+        async with self.database.write() as session:
+            yield Rows(session)
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Open the stores that the settings name; close them at the end."""
+    database = Database(settings.sql_url, settings.sql.pool_size)
+    documents = open_documents(settings, database)
+    cache = open_cache(settings)
+    try:
+        yield Stores(database, documents, cache)
+    finally:
+        await cache.aclose()
+        await documents.close()
+        await database.close()

@@ -1,0 +1,109 @@
+"""Fixtures for all rooms: real servers, and each kind of store on each of its backends, empty."""
+
+import shutil
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import delete
+
+from mcp_platform.settings import CacheSettings, Settings
+from storage.cache import open_cache
+from storage.documents import Documents
+from storage.documents.mongo import MongoDocuments
+from storage.documents.sql import SqlDocuments
+from storage.sql.engine import Database
+from storage.sql.migrate import migrate
+from storage.sql.tables import Base
+
+pytest_plugins = [
+    "tests.services.mariadb",
+    "tests.services.mongodb",
+    "tests.services.redis",
+    "tests.services.temporal",
+]
+
+_MIGRATED: Final = pytest.StashKey[dict[str, str]]()
+"""Migrated databases of this session, by their kind."""
+
+
+def pytest_unconfigure() -> None:
+    """Let Temporal's own threads end: at the interpreter's exit they may crash it (sdk-python#300)."""
+    time.sleep(0.05)
+
+
+async def _empty_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
+    """Give the address of an empty database with the present schema; it is migrated once a session."""
+    migrated = request.config.stash.setdefault(_MIGRATED, {})
+    if kind == "sqlite":
+        if kind not in migrated:
+            template = request.getfixturevalue("tmp_path_factory").mktemp("template") / "platform.db"
+            await migrate(f"sqlite+aiosqlite:///{template}")
+            migrated[kind] = str(template)
+        path = folder / "platform.db"
+        shutil.copyfile(migrated[kind], path)
+        return f"sqlite+aiosqlite:///{path}"
+    url: str = request.getfixturevalue("mariadb").url()
+    if kind not in migrated:
+        await migrate(url)
+        migrated[kind] = url
+    else:
+        await _clear(url)
+    return url
+
+
+async def _clear(url: str) -> None:
+    database = Database(url)
+    async with database.write() as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            await session.execute(delete(table))
+    await database.close()
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the address of an empty database, on each engine."""
+    return await _empty_database(request.param, request, tmp_path)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Give an empty database, on each engine."""
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def sqlite_database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """Give an empty database on SQLite, for tests that are about something else."""
+    opened = Database(await _empty_database("sqlite", request, tmp_path))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(params=["sqlite", "mariadb", "mongo"])
+async def documents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Documents]:
+    """Give an empty document store, on each backend."""
+    if request.param == "mongo":
+        mongo = MongoDocuments(request.getfixturevalue("mongo_url"), f"test-{uuid4().hex}")
+        yield mongo
+        await mongo.close()
+        return
+    database = Database(await _empty_database(request.param, request, tmp_path))
+    yield SqlDocuments(database)
+    await database.close()
+
+
+@pytest.fixture(params=["fakeredis", "redis"])
+async def cache(request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
+    """Give an empty cache: the one inside the process, and a real one."""
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else None
+    opened = open_cache(Settings(cache=CacheSettings(url=url)))
+    await opened.flushall()
+    yield opened
+    await opened.aclose()

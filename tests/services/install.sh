@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Installs the servers that tests run against, as far as they are missing: MariaDB, Redis and a JDK
+# from Debian's packages (as root), and a MongoDB-protocol server from Maven Central into .cache/services.
+# Quick, and silent but for one line, when all is there. Temporal is `make install`'s.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+PATH="$PATH:/usr/local/sbin:/usr/sbin"
+
+say() { echo "tests/services: $*"; }
+
+packages=()
+need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
+need mariadbd mariadb-server
+need redis-server redis-server
+need javac default-jdk-headless
+need mvn maven
+
+if ((${#packages[@]})); then
+  if ! command -v apt-get >/dev/null 2>&1; then
+    say "missing: ${packages[*]} (Debian's names); install them, or the tests that need them are skipped"
+    exit 0
+  elif ((EUID != 0)); then
+    say "missing: run 'sudo apt-get install ${packages[*]}', or the tests that need them are skipped"
+    exit 0
+  fi
+  say "installing with apt-get: ${packages[*]}"
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  if ! { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
+    tail -n 20 "$log"
+    say "apt-get failed; its last lines are above"
+    exit 1
+  fi
+fi
+
+source=tests/services/mongo
+target=.cache/services/mongo
+if [[ ! -e $target/done || $source/Main.java -nt $target/done || $source/pom.xml -nt $target/done ]]; then
+  say "getting mongo-java-server from Maven Central into $target"
+  rm -rf "$target"
+  mkdir -p "$target"
+  mvn -q -B -f "$source/pom.xml" dependency:copy-dependencies \
+    -DoutputDirectory="$PWD/$target/lib" -DincludeScope=runtime
+  javac -d "$target/classes" -cp "$target/lib/*" "$source/Main.java"
+  touch "$target/done"
+fi
+say "all servers are installed"

@@ -1,0 +1,1 @@
+"""One contract for each repository and store, held to on every backend."""

@@ -1,0 +1,104 @@
+"""Puts the workers together and runs them."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.analysis import AnalysisActivities
+from activities.clients.probe import McpProbe
+from activities.clients.processes import ProcessDriver
+from activities.clients.remotes import RemoteDriver
+from activities.deployments import DeploymentActivities
+from activities.drivers import ReplicaDriver
+from activities.feasibility_rules import RuleAnalyst
+from activities.monitoring import MonitoringActivities
+from activities.tasks import TaskActivities
+from mcp_platform.contracts.deployments import Driver
+from mcp_platform.names import TaskQueue
+from mcp_platform.settings import Settings
+from mcp_platform.variables import Variables
+from storage.stores import Stores
+from worker.catalogue import WORKFLOWS
+from worker.schedules import ensure_schedules
+
+logger = structlog.get_logger(__name__)
+
+_FAREWELL = timedelta(seconds=1)
+"""How long running activities get to finish when the worker stops, before they are cancelled."""
+_LARGEST_BEAT_INTERVAL = timedelta(seconds=2)
+"""How late, at most, a running activity hears that it was cancelled."""
+
+
+@asynccontextmanager
+async def running_worker(settings: Settings, temporal: Client, stores: Stores) -> AsyncIterator[None]:
+    """Workers for every queue, and their schedules; at the end their replicas are gone too."""
+    async with AsyncExitStack() as stack:
+        probe = await stack.enter_async_context(McpProbe())
+        drivers: dict[Driver, ReplicaDriver] = {Driver.REMOTE: RemoteDriver()}
+        processes = None
+        if settings.process_driver:
+            processes = ProcessDriver(settings.instance_id, settings.replicas.stop_grace)
+            stack.push_async_callback(processes.close)
+            drivers[Driver.PROCESS] = processes
+        variables = Variables(os.environ, settings.replicas.exposed_environment)
+        deployments = DeploymentActivities(stores, drivers, probe, variables)
+        monitoring = MonitoringActivities(stores, temporal, processes, settings.replicas.order_for)
+        await monitoring.forget_lost_replicas()
+        for worker in _workers(settings, temporal, stores, deployments, monitoring):
+            await stack.enter_async_context(worker)
+        await ensure_schedules(temporal)
+        logger.info("worker_started", process_driver=settings.process_driver)
+        yield
+        logger.info("worker_stopping")
+
+
+def _workers(
+    settings: Settings,
+    temporal: Client,
+    stores: Stores,
+    deployments: DeploymentActivities,
+    monitoring: MonitoringActivities,
+) -> list[Worker]:
+    tasks = TaskActivities(stores)
+    analysis = AnalysisActivities(stores, RuleAnalyst())
+    return [
+        Worker(
+            temporal,
+            task_queue=TaskQueue.ORCHESTRATION,
+            workflows=WORKFLOWS,
+            activities=[
+                tasks.begin,
+                tasks.conclude,
+                analysis.understand,
+                analysis.find_known,
+                analysis.judge,
+                deployments.record,
+            ],
+            graceful_shutdown_timeout=_FAREWELL,
+        ),
+        Worker(
+            temporal,
+            task_queue=TaskQueue.REPLICAS,
+            activities=[
+                deployments.bring_up,
+                deployments.watch,
+                deployments.take_down,
+                monitoring.reconcile,
+            ],
+            max_concurrent_activities=settings.worker.replicas,
+            max_heartbeat_throttle_interval=_LARGEST_BEAT_INTERVAL,
+            graceful_shutdown_timeout=_FAREWELL,
+        ),
+    ]
+
+
+async def serve_worker(settings: Settings, temporal: Client, stores: Stores, stop: asyncio.Event) -> None:
+    """Run the workers until told to stop."""
+    async with running_worker(settings, temporal, stores):
+        await stop.wait()

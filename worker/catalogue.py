@@ -1,0 +1,7 @@
+"""Every workflow that the platform has; the replay test reads this list too."""
+
+from workflows.analysis import FeasibilityWorkflow
+from workflows.deployments import DeploymentWorkflow
+from workflows.monitoring import ReconcileWorkflow
+
+WORKFLOWS: list[type] = [DeploymentWorkflow, FeasibilityWorkflow, ReconcileWorkflow]

@@ -1,0 +1,46 @@
+"""Schedules, declared here and made true at each start of a worker."""
+
+from datetime import timedelta
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleUpdate,
+)
+
+from mcp_platform.names import RECONCILE_SCHEDULE, TaskQueue
+from workflows.monitoring import ReconcileWorkflow
+
+SCHEDULES = {
+    RECONCILE_SCHEDULE: Schedule(
+        action=ScheduleActionStartWorkflow(
+            ReconcileWorkflow.run,
+            id=RECONCILE_SCHEDULE,
+            task_queue=TaskQueue.ORCHESTRATION,
+            execution_timeout=timedelta(minutes=5),
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(minutes=1))]),
+        policy=SchedulePolicy(
+            overlap=ScheduleOverlapPolicy.SKIP,
+            # After an outage one comparison is enough.
+            catchup_window=timedelta(minutes=1),
+        ),
+    ),
+}
+
+
+async def ensure_schedules(temporal: Client) -> None:
+    """Create the schedules, or bring existing ones up to date, and run each once now."""
+    for name, schedule in SCHEDULES.items():
+        try:
+            await temporal.create_schedule(name, schedule, trigger_immediately=True)
+        except ScheduleAlreadyRunningError:
+            handle = temporal.get_schedule_handle(name)
+            await handle.update(lambda _known, wanted=schedule: ScheduleUpdate(schedule=wanted))
+            await handle.trigger()

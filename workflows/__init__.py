@@ -1,0 +1,1 @@
+"""Orchestration only: deterministic, and free of I/O."""

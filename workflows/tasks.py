@@ -1,0 +1,67 @@
+"""What every task's workflow shares: one status, one query, one recorded outcome."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from activities.tasks import TaskActivities
+from mcp_platform.contracts.tasks import TaskOutcome, TaskState, TaskStatus
+from workflows.policies import QUICK
+
+
+class TaskWorkflow:
+    """Base of workflows that a user watches as a task."""
+
+    def __init__(self) -> None:
+        self._status = TaskStatus()
+
+    @workflow.query
+    def status(self) -> TaskStatus:
+        """Where the task stands; the revision grows with each change."""
+        return self._status
+
+    def _advance(self, progress: int, message: str) -> None:
+        """Say that the task runs, how much of it is done (percent) and what comes now."""
+        self._change(status=TaskState.RUNNING, progress=progress, message=message)
+
+    async def _carry_out(self, steps: Callable[[], Awaitable[dict[str, Any]]]) -> TaskStatus:
+        """Run the steps and record what came of them, also when they fail or are cancelled."""
+        await workflow.execute_activity_method(TaskActivities.begin, workflow.info().workflow_id, **QUICK)
+        try:
+            result = await steps()
+        except (ActivityError, asyncio.CancelledError) as error:
+            if is_cancelled_exception(error):
+                # The workflow's own cancellation has been delivered; what follows runs undisturbed.
+                await self._conclude(TaskState.CANCELLED, "Cancelled")
+                raise
+            reason = str(error.__cause__ or error)
+            await self._conclude(TaskState.FAILED, "Failed", error=reason)
+            raise ApplicationError(reason, type="TaskFailed") from error
+        await self._conclude(TaskState.COMPLETED, "Completed", result=result)
+        return self._status
+
+    async def _conclude(
+        self,
+        status: TaskState,
+        message: str,
+        *,
+        result: dict[str, Any] | None = None,
+        error: str | None = None,
+    ) -> None:
+        # Recorded first: whoever sees a final state finds the record of it too.
+        outcome = TaskOutcome(
+            task_id=workflow.info().workflow_id,
+            status=status,
+            progress=100 if status is TaskState.COMPLETED else self._status.progress,
+            message=message,
+            result=result,
+            error=error,
+        )
+        await workflow.execute_activity_method(TaskActivities.conclude, outcome, **QUICK)
+        self._change(status=status, progress=outcome.progress, message=message, result=result, error=error)
+
+    def _change(self, **changes: Any) -> None:
+        self._status = self._status.model_copy(update={"revision": self._status.revision + 1, **changes})
