@@ -13,7 +13,6 @@
 
 ARGS ?=
 PYTHON ?= >=3.11,<3.14
-UV_VERSION := 0.13.8
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -56,21 +55,22 @@ dev: $(DEVELOPED)
 lock: $(UV_READY)
 	$(UV) $(COMPILE) --extra demo -o requirements.lock
 	$(UV) $(COMPILE) --extra dev -c requirements.lock -o requirements-dev.lock
-	echo hatchling | $(UV) $(patsubst pyproject.toml,-,$(COMPILE)) -o requirements-build.lock
+	printf 'hatchling\nuv\n' | $(UV) $(patsubst pyproject.toml,-,$(COMPILE)) -o requirements-build.lock
 
 clean:
 	rm -rf .venv .cache
 
-.cache/tools/bin/uv:
-	@echo "Getting uv $(UV_VERSION) into .cache/tools"
+.cache/tools/bin/uv: requirements-build.lock
+	@echo "Getting uv into .cache/tools"
 	@python3 -m venv .cache/tools
-	@.cache/tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.cache/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
-.venv/bin/python: | $(UV_READY)
+$(BIN)/python: | $(UV_READY)
 	@echo "Making the environment .venv"
 	@$(UV) venv --quiet --allow-existing --python '$(PYTHON)' .venv
 
-$(INSTALLED): requirements.lock requirements-build.lock pyproject.toml | .venv/bin/python
+$(INSTALLED): requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the locked packages into .venv"
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --build-constraints requirements-build.lock -e .

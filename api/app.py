@@ -48,6 +48,7 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
         version=__version__,
         summary="Takes MCP servers from an idea to production, and keeps them there.",
         docs_url="/api/docs",
+        swagger_ui_oauth2_redirect_url="/api/docs/oauth2-redirect",
         redoc_url="/api/redoc",
         openapi_url="/api/openapi.json",
         lifespan=lifespan,

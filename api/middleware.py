@@ -1,7 +1,9 @@
 """What surrounds every request: an id, a log line, a limit on the body, an answer to the unexpected."""
 
+import asyncio
 import re
 import time
+from contextlib import suppress
 from uuid import uuid4
 
 import structlog
@@ -65,6 +67,10 @@ class RequestContext:
                 )
 
 
+_DRAINED_BYTES = 33_554_432
+_DRAINED_SECONDS = 2.0
+
+
 class _TooLarge(Exception):
     """The body went over the limit while it was read."""
 
@@ -101,16 +107,32 @@ class BodyLimit:
 
         async def noted(message: Message) -> None:
             nonlocal answering
-            answering = True
-            await send(message)
+            # Frameworks turn whatever goes wrong with a body into an answer of their own.
+            if answering or seen <= self._limit:
+                answering = True
+                await send(message)
 
         try:
             await self._app(scope, counted, noted)
         except _TooLarge:
             if answering:
                 raise
+        if seen > self._limit and not answering:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _read_on(receive)
         status, body, headers = render_error(PayloadTooLarge(self._limit), scope["state"]["request_id"])
         await JSONResponse(body, status, {**headers, "Connection": "close"})(scope, receive, send)
+
+
+async def _read_on(receive: Receive) -> None:
+    """Take in the rest of a body, within bounds: a client that is cut off while sending sees no answer."""
+    left = _DRAINED_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAINED_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return

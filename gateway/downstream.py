@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
 from mcp import MCPError
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
@@ -21,7 +22,9 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import figures
 from gateway.relay import Stickiness
-from mcp_platform.wire import MODERN_VERSION, Era, RpcError
+from mcp_platform.wire import INTERNAL_ERROR, MODERN_VERSION, Era, RpcError
+
+log = structlog.get_logger(__name__)
 
 _SLUG = "mcp_platform.slug"
 _STICKINESS = "mcp_platform.stickiness"
@@ -94,6 +97,10 @@ class Downstream:
             return await self._answer(request)
         except RpcError as error:
             raise MCPError(error.code, error.message, error.data) from None
+        except Exception:
+            # The SDK would tell an older client the exception's text.
+            log.exception("request_failed", slug=request.slug, method=request.method)
+            raise MCPError(INTERNAL_ERROR, "Internal server error") from None
 
 
 def _stickiness(ctx: ServerRequestContext[Any, Any]) -> Stickiness:

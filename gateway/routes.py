@@ -42,9 +42,10 @@ class LiveRoute:
             raise Unavailable(
                 f"No healthy replica of {self.route.slug!r} right now", part=self.route.slug, retry_after=2
             )
-        for upstream in well:
-            if upstream.address.replica_id == prefer:
-                return upstream
+        if prefer is not None:
+            for upstream in well:
+                if upstream.address.replica_id == prefer:
+                    return upstream
         self._turn += 1
         return well[self._turn % len(well)]
 

@@ -10,8 +10,10 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import delete
+from temporalio.testing import WorkflowEnvironment
 
-from mcp_platform.settings import CacheSettings, Settings
+from mcp_platform.logs import configure_logs
+from mcp_platform.settings import CacheSettings, LogSettings, Settings
 from storage.cache import open_cache
 from storage.documents import Documents
 from storage.documents.mongo import MongoDocuments
@@ -19,6 +21,7 @@ from storage.documents.sql import SqlDocuments
 from storage.sql.engine import Database
 from storage.sql.migrate import migrate
 from storage.sql.tables import Base
+from tests.platform import RunningPlatform, quick_settings, running_platform
 
 pytest_plugins = [
     "tests.services.mariadb",
@@ -29,6 +32,11 @@ pytest_plugins = [
 
 _MIGRATED: Final = pytest.StashKey[dict[str, str]]()
 """Migrated databases of this session, by their kind."""
+
+
+def pytest_configure() -> None:
+    """Log as the platform does; pytest shows the lines of a test that failed."""
+    configure_logs(LogSettings())
 
 
 def pytest_unconfigure() -> None:
@@ -107,3 +115,13 @@ async def cache(request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
     await opened.flushall()
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture(scope="session")
+async def platform(
+    tmp_path_factory: pytest.TempPathFactory, temporal_environment: WorkflowEnvironment
+) -> AsyncIterator[RunningPlatform]:
+    """Give the session's platform: embedded stores, a real Temporal, real replicas."""
+    settings = quick_settings(tmp_path_factory.mktemp("platform"))
+    async with running_platform(settings, temporal_environment.client) as running:
+        yield running

@@ -130,7 +130,6 @@ class LegacyLeg:
         """Leave the session to the server's own idle timeout: closing must not wait for anybody."""
 
     async def _initialize(self) -> bool:
-        self._session = None
         reply = await self._send(
             "initialize",
             {"protocolVersion": LATEST_HANDSHAKE, "capabilities": {}, "clientInfo": CLIENT_INFO},
@@ -176,8 +175,9 @@ class LegacyLeg:
 
     def _headers(self, method: str) -> dict[str, str]:
         headers = {"Accept": ACCEPT, "Content-Type": "application/json"}
-        if method != "initialize":
-            headers["MCP-Protocol-Version"] = self.description.version
+        if method == "initialize":
+            return headers
+        headers["MCP-Protocol-Version"] = self.description.version
         if self._session is not None:
             headers[_SESSION_HEADER] = self._session
         return headers

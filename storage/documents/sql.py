@@ -35,7 +35,7 @@ class SqlDocuments:
             DocumentRow.collection == collection, DocumentRow.key.in_(keys)
         )
         async with self._database.read() as session:
-            return {key: body for key, body in (await session.execute(query)).tuples()}
+            return {key: body for key, body in await session.execute(query)}
 
     async def delete(self, collection: str, key: str) -> None:
         """Remove a document; finding none is success."""

@@ -165,7 +165,7 @@ class ApiKeyRepository(Repository[SessionT]):
         found = (await self._session.execute(query)).one_or_none()
         if found is None:
             return None
-        key, user = found._tuple()
+        key, user = found
         return KeyOwner(key.id, _user(user), key.expires_at)
 
 

@@ -116,7 +116,10 @@ class DeploymentRepository(Repository[SessionT]):
             await self._session.execute(update(ReplicaRow).where(ReplicaRow.id == replica.id).values(values))
 
     async def lose_replica(
-        self: "DeploymentRepository[WriteSession]", replica_id: UUID, reason: str, stderr_tail: builtins.list[str]
+        self: "DeploymentRepository[WriteSession]",
+        replica_id: UUID,
+        reason: str,
+        stderr_tail: builtins.list[str],
     ) -> str | None:
         """Record why a replica is not healthy; the slug whose routes change, None if it is stopped."""
         return await self._change_replica(
@@ -167,7 +170,7 @@ class DeploymentRepository(Repository[SessionT]):
         )
         if slug is not None:
             query = query.where(DeploymentRow.active_slug == slug)
-        pairs = (row._tuple() for row in await self._session.execute(query))
+        pairs = await self._session.execute(query)
         return [
             _route(deployment, [replica for _, replica in group if replica is not None])
             for deployment, group in groupby(pairs, key=lambda pair: pair[0])

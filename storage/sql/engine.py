@@ -205,7 +205,7 @@ def _open_sqlite(url: str, pool_size: int, *, writing: bool) -> AsyncEngine:
     )
 
     def prepare(connection: DbapiConnection, _record: object) -> None:
-        prepare_sqlite(connection)
+        prepare_sqlite(connection, LOCK_TIMEOUT)
         if not writing:
             _run(connection, "PRAGMA query_only = ON")
 
@@ -217,7 +217,7 @@ def _open_sqlite(url: str, pool_size: int, *, writing: bool) -> AsyncEngine:
     return engine
 
 
-def prepare_sqlite(connection: DbapiConnection, lock_timeout: int = LOCK_TIMEOUT) -> None:
+def prepare_sqlite(connection: DbapiConnection, lock_timeout: int) -> None:
     """Leave transactions to us, and make what is committed survive a power cut."""
     connection.isolation_level = None  # the driver begins none by itself
     _run(connection, f"PRAGMA busy_timeout = {lock_timeout * 1000}")

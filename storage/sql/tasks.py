@@ -50,7 +50,8 @@ class TaskRepository(Repository[SessionT]):
     async def begin(self: "TaskRepository[WriteSession]", task_id: str) -> bool:
         """Record that a pending task runs; false when it is unknown, runs already or has ended."""
         pending = update(TaskRow).where(TaskRow.task_id == task_id, TaskRow.status == TaskState.PENDING)
-        return await changed_rows(self._session, pending.values(status=TaskState.RUNNING, message="Running")) == 1
+        running = pending.values(status=TaskState.RUNNING, message="Running")
+        return await changed_rows(self._session, running) == 1
 
     async def settle(
         self: "TaskRepository[WriteSession]",

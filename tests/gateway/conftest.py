@@ -22,6 +22,7 @@ from mcp_platform.contracts.access import ApiKey, Role, User
 from mcp_platform.contracts.deployments import (
     Deployment,
     DeploymentConfig,
+    DeploymentReport,
     DeploymentState,
     Driver,
     Health,
@@ -137,6 +138,25 @@ class Platform:
 
         await until(known)
 
+    async def stop(self, deployment: Deployment) -> None:
+        """Stop a deployment, and wait until the gateway knows."""
+        report = DeploymentReport(
+            deployment_id=deployment.id,
+            slug=deployment.slug,
+            status=DeploymentState.STOPPED,
+            health_status=Health.UNKNOWN,
+            replicas=1,
+            healthy=0,
+        )
+        async with self.stores.write() as rows:
+            await rows.deployments.report(report)
+        await self.stores.publish(Channel.ROUTES, {"slug": deployment.slug})
+
+        async def forgotten() -> bool:
+            return deployment.slug not in {live.route.slug for live in self.gateway._routes.all}
+
+        await until(forgotten)
+
     async def disable(self, user: User) -> None:
         """Take an account's right to anything."""
         async with self.stores.database.write() as session:
@@ -169,9 +189,11 @@ class Platform:
         """Call a tool by plain REST: status, body, headers."""
         url = f"{self.address(slug)}/tools/{tool}"
         sent = {"X-API-Key": self.key, **headers}
-        async with aiohttp.ClientSession() as http:
-            async with http.post(url, json=arguments, data=data, headers=sent) as response:
-                return response.status, await response.json(), response.headers
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(url, json=arguments, data=data, headers=sent) as response,
+        ):
+            return response.status, await response.json(), response.headers
 
 
 def _now() -> datetime:

@@ -57,7 +57,7 @@ class Stub:
             return web.Response(status=202)
         if method == "tools/call":
             return await self._call(request, message)
-        results = {
+        results: dict[str, dict[str, Any]] = {
             "server/discover": {"supportedVersions": [MODERN], "capabilities": {"tools": {}}, "_meta": META},
             "initialize": {
                 "protocolVersion": LEGACY,
@@ -114,7 +114,9 @@ class Stub:
         await stream.write(b": a comment\n\n" + f"event: message\ndata: {json.dumps(news)}\n\n".encode())
         if whole:
             # One event in two lines of data, sent in two pieces.
-            text = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": self._complete(result)}, indent=1)
+            text = json.dumps(
+                {"jsonrpc": "2.0", "id": message["id"], "result": self._complete(result)}, indent=1
+            )
             event = "".join(f"data: {line}\r\n" for line in text.splitlines()) + "\r\n"
             await stream.write(event[:30].encode())
             await stream.write(event[30:].encode())

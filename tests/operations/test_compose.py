@@ -1,5 +1,7 @@
 """docker-compose.yml, its environment file and the image that it builds."""
 
+import base64
+import os
 import re
 import tomllib
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mcp_platform.settings import Mode, Settings
 from tests.architecture.source_tree import ROOT
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -14,7 +17,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
-ONE_SHOT = {"migrate", "temporal-schema", "temporal-namespace"}
+ONE_SHOT = {"migrate", "setup", "temporal-schema", "temporal-namespace"}
 SECRET = re.compile(r"PASSWORD|_PWD|MASTER_KEY|_URL$")
 PINNED = re.compile(r"[a-z/-]+:v?\d+(?:\.\d+){2}[\w.-]*$|[a-z/-]+:\d+\.\d+-[\w.-]+$")
 
@@ -28,7 +31,18 @@ def mounts(service: dict[str, Any]) -> list[str]:
 
 
 def test_every_part_of_the_platform_is_there() -> None:
-    parts = {"api", "gateway", "worker", "migrate", "mysql", "mongo", "redis", "prometheus", "grafana"}
+    parts = {
+        "api",
+        "gateway",
+        "worker",
+        "migrate",
+        "setup",
+        "mysql",
+        "mongo",
+        "redis",
+        "prometheus",
+        "grafana",
+    }
     assert parts | {"temporal", "temporal-db", "temporal-schema", "temporal-namespace", "temporal-ui"} == set(
         SERVICES
     )
@@ -67,7 +81,7 @@ def test_the_secrets_that_are_demanded_are_the_empty_lines_of_the_example() -> N
 
 def test_the_defaults_in_the_example_are_those_of_the_services() -> None:
     example = dict(re.findall(r"(?m)^([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text()))
-    assert {(name, example[name]) for name in example} == variables(r"\$\{([A-Z_]+):-([^}]+)\}")
+    assert set(example.items()) == set(re.findall(r"\$\{([A-Z_]+):-([^}]+)\}", TEXT))
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -109,7 +123,7 @@ def test_what_a_service_waits_for_can_come_true() -> None:
             assert wish["condition"] == wanted, f"{name} waits for {other}"
 
 
-@pytest.mark.parametrize("name", ["api", "gateway", "worker", "migrate"])
+@pytest.mark.parametrize("name", ["api", "gateway", "worker", "migrate", "setup"])
 def test_our_own_parts_run_with_as_few_rights_as_possible(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
@@ -137,3 +151,30 @@ def test_the_image_has_one_pinned_base_and_does_not_run_as_root() -> None:
 def test_the_version_of_the_image_is_the_projects() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert SERVICES["api"]["image"] == f"mcp-platform:{version}"
+
+
+def test_the_worker_serves_figures_where_its_health_check_and_prometheus_look() -> None:
+    environment = SERVICES["worker"]["environment"]
+    assert environment["MCP_PLATFORM_WORKER__METRICS_ADDRESS"] == "0.0.0.0:9464"
+    assert environment["HEALTH_URL"] == "http://127.0.0.1:9464/metrics"
+    jobs = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())["scrape_configs"]
+    ports = {entry["names"][0]: entry["port"] for job in jobs for entry in job.get("dns_sd_configs", [])}
+    assert ports == {"api": 8000, "gateway": 8001, "worker": 9464}
+
+
+@pytest.mark.parametrize("name", ["api", "gateway", "worker", "migrate", "setup"])
+def test_our_own_parts_get_settings_that_hold(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in [one for one in os.environ if one.startswith("MCP_PLATFORM_")]:
+        monkeypatch.delenv(variable)
+    key = base64.b64encode(bytes(32)).decode()
+    for variable, value in SERVICES[name]["environment"].items():
+        filled = re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", value)
+        monkeypatch.setenv(variable, re.sub(r"\$\{[A-Z_]+:\?[^}]*\}", key, filled))
+    settings = Settings()
+    assert settings.mode is Mode.PRODUCTION
+    known = set(Settings.model_fields)
+    for variable in SERVICES[name]["environment"]:
+        if variable.startswith("MCP_PLATFORM_"):
+            group, _, field = variable.removeprefix("MCP_PLATFORM_").lower().partition("__")
+            assert group in known
+            assert not field or field in type(getattr(settings, group)).model_fields

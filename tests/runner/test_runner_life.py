@@ -101,11 +101,13 @@ async def test_a_killed_runner_takes_its_server_along(start: Start) -> None:
     await until(ended)
 
 
-async def test_nothing_remains_of_a_parent_that_was_killed(tmp_path: object) -> None:
+async def test_nothing_remains_of_a_parent_that_was_killed() -> None:
     program = (
         "import subprocess, sys, time\n"
-        f"command = [sys.executable, '-m', 'runner', '--grace', '0.2', '--', sys.executable, {SERVERS!r}, 'family']\n"
-        "runner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)\n"
+        f"server = [sys.executable, {SERVERS!r}, 'family']\n"
+        "command = [sys.executable, '-m', 'runner', '--grace', '0.2', '--', *server]\n"
+        "pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}\n"
+        "runner = subprocess.Popen(command, start_new_session=True, **pipes)\n"
         "runner.stdout.readline()\n"
         "print(runner.pid, flush=True)\n"
         "time.sleep(600)\n"

@@ -16,7 +16,10 @@ ERAS = ["legacy", MODERN, "auto"]
 
 async def post(runner: RunningRunner, message: dict[str, Any], **headers: str) -> tuple[int, Any]:
     """Post one raw message."""
-    async with aiohttp.ClientSession() as http, http.post(runner.url, json=message, headers=headers) as response:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(runner.url, json=message, headers=headers) as response,
+    ):
         return response.status, await response.json()
 
 
@@ -95,8 +98,8 @@ async def test_progress_reaches_the_caller_whose_call_it_is(start: Start, mode: 
         Client(runner.url, mode=mode, cache=None) as other,
     ):
         # Both clients number their requests alike, so they choose the same progress tokens.
-        steps = await asyncio.gather(call(one), call(other))
-    assert steps == [[1, 2, 3], [1, 2, 3]]
+        first, second = await asyncio.gather(call(one), call(other))
+    assert first == second == [1, 2, 3]
 
 
 async def test_a_request_of_the_server_is_refused_and_harms_nothing(start: Start) -> None:

@@ -1,8 +1,6 @@
 """A MariaDB server on a socket of its own, in place of MySQL."""
 
-import os
-import pwd
-import shutil
+import getpass
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,9 +11,12 @@ from typing import Final
 import pytest
 
 from mcp_platform.cli.temporal_program import tied
-from tests.services.process import program, running, unavailable
+from tests.services.process import program, running
 
 DATABASE: Final = "mcp_platform"
+
+_USER: Final = f"--user={getpass.getuser()}"
+"""Said explicitly, because MariaDB runs as root only when told so: it is alone in its folder here."""
 
 
 class MariaDb:
@@ -23,12 +24,10 @@ class MariaDb:
 
     Args:
         folder: Where its data, its log and its socket are.
-        prefix: Begins every command, to run it as the right user and to end it with us.
     """
 
-    def __init__(self, folder: Path, prefix: list[str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._prefix = prefix
         self._socket = folder / "socket"
         self._process = ExitStack()
 
@@ -44,9 +43,9 @@ class MariaDb:
     def install(self) -> None:
         """Make the data of an empty server."""
         command = [
-            *self._prefix,
             program("mariadb-install-db"),
             "--no-defaults",
+            _USER,
             f"--datadir={self._folder / 'data'}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
@@ -56,18 +55,18 @@ class MariaDb:
     def start(self) -> None:
         """Start the server, and wait until it listens."""
         command = [
-            *self._prefix,
             program("mariadbd"),
             "--no-defaults",
+            _USER,
             f"--datadir={self._folder / 'data'}",
             f"--socket={self._socket}",
             "--skip-networking",
             "--skip-log-bin",
             "--character-set-server=utf8mb4",
             "--innodb-buffer-pool-size=64M",
-            "--innodb-flush-log-at-trx-commit=0",
+            *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--debug-no-sync"),
         ]
-        self._process.enter_context(running(command, self._folder / "log", self._socket.exists))
+        self._process.enter_context(running(tied(command), self._folder / "log", self._socket.exists))
 
     def stop(self) -> None:
         """Stop the server; its data stays."""
@@ -77,10 +76,9 @@ class MariaDb:
 @contextmanager
 def mariadb_server() -> Iterator[MariaDb]:
     """Run a server with an empty database."""
-    # Not pytest's own folder: only its owner may enter that, and the server may be another user.
-    folder = Path(tempfile.mkdtemp(prefix="mcp-platform-mariadb-"))
-    try:
-        server = MariaDb(folder, _as_other_user(folder) if os.geteuid() == 0 else tied([]))
+    # A short path: that of a socket has little room.
+    with tempfile.TemporaryDirectory(prefix="mcp-platform-mariadb-") as folder:
+        server = MariaDb(Path(folder))
         server.install()
         server.start()
         try:
@@ -88,30 +86,6 @@ def mariadb_server() -> Iterator[MariaDb]:
             yield server
         finally:
             server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _as_other_user(folder: Path) -> list[str]:
-    """Give the folder to a user without rights, and a prefix that runs a command as that user.
-
-    MariaDB refuses to run as root. The kernel ends the command with us, as `tied` does for our own
-    user; changing the user afterwards would undo that.
-    """
-    for name in ("mysql", "nobody"):
-        try:
-            user = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        return [
-            program("setpriv"),
-            f"--reuid={user.pw_uid}",
-            f"--regid={user.pw_gid}",
-            "--clear-groups",
-            "--pdeathsig=KILL",
-        ]
-    unavailable("MariaDB needs another user than root")
 
 
 @pytest.fixture(scope="session")

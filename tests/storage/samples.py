@@ -1,5 +1,6 @@
 """Contracts to store, each with what a test wants different."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -42,8 +43,7 @@ def user(**changes: Any) -> User:
 
 def claims(user_id: UUID, **changes: Any) -> RefreshClaims:
     """Describe a refresh token."""
-    values = {"token_id": uuid4(), "family_id": uuid4(), "expires_at": NOON + timedelta(days=7)}
-    return RefreshClaims(user_id=user_id, **(values | changes))
+    return replace(RefreshClaims(uuid4(), uuid4(), user_id, NOON + timedelta(days=7)), **changes)
 
 
 def api_key(**changes: Any) -> ApiKey:

@@ -74,7 +74,8 @@ async def test_a_writer_that_is_cancelled_leaves_no_lock_and_no_row(database: Da
             await UserRepository(session).add(user(username=f"cancelled-{number}"), "hash")
             await asyncio.Event().wait()
 
-    outcomes = await crowd(20, write)
+    async with asyncio.timeout(10):
+        outcomes = await crowd(20, write)
     assert all(isinstance(outcome, TimeoutError) for outcome in outcomes), outcomes
     async with asyncio.timeout(5):
         await stored_user(database)
@@ -123,14 +124,14 @@ async def test_several_processes_that_read_and_then_write_lose_no_update(
     lock = "FOR UPDATE" if database_url.startswith("mysql") else ""
     processes = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", _WRITER, database_url, "8", lock)
-        for _ in range(4)
+        for _ in range(3)
     ]
     async with asyncio.timeout(60):
-        assert [await process.wait() for process in processes] == [0] * 4
+        assert [await process.wait() for process in processes] == [0] * 3
     async with database.read() as session:
         found = await TaskRepository(session).get("counter")
     assert found is not None
-    assert found.progress == 4 * 5 * 8
+    assert found.progress == 3 * 5 * 8
 
 
 async def test_a_file_that_cannot_be_opened_is_a_database_that_is_away(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def table_names(connection: Connection) -> set[str]:
 
 
 def version(connection: Connection) -> str | None:
-    return connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def differences(connection: Connection) -> list[object]:
@@ -109,11 +109,11 @@ async def test_several_processes_migrate_one_blank_database_at_once(blank_url: s
         await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, blank_url, stderr=asyncio.subprocess.PIPE
         )
-        for _ in range(4)
+        for _ in range(3)
     ]
     async with asyncio.timeout(60):
         outputs = [await process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, outputs
+    assert [process.returncode for process in processes] == [0] * 3, outputs
     assert await look(blank_url, differences) == []
 
 

@@ -1,0 +1,125 @@
+"""Every error has the contract's form, and an id that its log line has too."""
+
+import json
+import logging
+
+import pytest
+
+from tests.platform import RunningPlatform
+
+
+async def test_an_unknown_path_is_answered_with_404_and_the_path(platform: RunningPlatform) -> None:
+    answer = await platform.caller().get("/api/v1/nothing", headers={"X-Request-ID": "abc-123"})
+    assert answer.status_code == 404
+    assert answer.headers["X-Request-ID"] == "abc-123"
+    assert answer.json() == {
+        "detail": "No such path: /api/v1/nothing",
+        "error_code": "NOT_FOUND",
+        "resource_type": "path",
+        "resource_id": "/api/v1/nothing",
+        "request_id": "abc-123",
+    }
+
+
+async def test_a_request_id_that_is_not_sane_is_replaced(platform: RunningPlatform) -> None:
+    answer = await platform.caller().get("/nothing", headers={"X-Request-ID": "a b;c" * 100})
+    assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
+    assert " " not in answer.json()["request_id"]
+
+
+async def test_a_body_that_is_no_json_is_answered_with_400(platform: RunningPlatform) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await platform.caller().post("/api/v1/auth/login", content=b'{"username": ', headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error_code"] == "INVALID_REQUEST"
+    assert "not JSON" in answer.json()["detail"]
+
+
+async def test_a_body_of_the_wrong_shape_names_each_field_and_shows_no_input(
+    platform: RunningPlatform,
+) -> None:
+    body = {"username": "x", "email": "nowhere", "password": "short"}
+    answer = await platform.caller().post("/api/v1/auth/register", json=body)
+    assert answer.status_code == 422
+    found = answer.json()
+    assert found["error_code"] == "VALIDATION_ERROR"
+    assert {tuple(problem["loc"]) for problem in found["detail"]} == {
+        ("body", "username"),
+        ("body", "email"),
+        ("body", "password"),
+    }
+    assert all(set(problem) <= {"loc", "msg", "type", "ctx"} for problem in found["detail"])
+    assert "short" not in answer.text
+    assert "12 to 256 characters" in answer.text
+
+
+async def test_a_misspelt_field_is_noticed(platform: RunningPlatform) -> None:
+    body = {"username": "somebody", "pasword": "x"}
+    answer = await platform.caller().post("/api/v1/auth/login", json=body)
+    assert answer.status_code == 422
+    assert ["body", "pasword"] in [problem["loc"] for problem in answer.json()["detail"]]
+
+
+async def test_a_method_that_is_not_offered_is_answered_with_405(platform: RunningPlatform) -> None:
+    answer = await platform.caller().delete("/api/v1/auth/login")
+    assert answer.status_code == 405
+    assert answer.json()["error_code"] == "METHOD_NOT_ALLOWED"
+    assert "POST" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "streamed"])
+async def test_a_body_over_the_limit_is_answered_with_413(platform: RunningPlatform, declared: bool) -> None:
+    content = b'"' + b"x" * 150_000 + b'"'
+
+    async def pieces():  # type: ignore[no-untyped-def]
+        for start in range(0, len(content), 10_000):
+            yield content[start : start + 10_000]
+
+    answer = await platform.caller().post(
+        "/api/v1/auth/login",
+        content=content if declared else pieces(),
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 413
+    assert answer.json()["error_code"] == "PAYLOAD_TOO_LARGE"
+    assert answer.json()["limit_bytes"] == 100_000
+    assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
+
+
+async def test_without_a_credential_the_answer_is_401_and_names_the_scheme(platform: RunningPlatform) -> None:
+    for path in ("/api/v1/mcps", "/events", "/mcp/any/v1"):
+        answer = await platform.caller().get(path)
+        assert answer.status_code == 401, path
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert answer.json()["error_code"] == "UNAUTHORIZED"
+
+
+async def test_a_missing_permission_is_named(platform: RunningPlatform) -> None:
+    viewer = await platform.member("viewer")
+    answer = await viewer.delete("/api/v1/mcps/770e8400-e29b-41d4-a716-446655440002")
+    assert answer.status_code == 403
+    assert answer.json() == {
+        "detail": "Insufficient permissions to perform this action",
+        "error_code": "FORBIDDEN",
+        "required_permission": "mcps:delete",
+        "request_id": answer.headers["X-Request-ID"],
+    }
+
+
+async def test_a_fault_of_ours_is_answered_with_500_whose_id_is_in_the_log(
+    platform: RunningPlatform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = await platform.member()
+
+    def broken(*_args: object) -> None:
+        raise RuntimeError("a secret detail")
+
+    monkeypatch.setattr(platform.parts.stores, "read", broken)
+    with caplog.at_level(logging.INFO):
+        answer = await caller.get("/api/v1/mcps")
+    assert answer.status_code == 500
+    found = answer.json()
+    assert found["detail"] == "An internal error occurred"
+    assert found["error_code"] == "INTERNAL_ERROR"
+    assert "secret" not in answer.text
+    assert any(found["request_id"] in json.dumps(str(record.msg)) for record in caplog.records)

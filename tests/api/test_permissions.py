@@ -1,0 +1,65 @@
+"""No route without a declared permission."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, APIWebSocketRoute, RouteContext, iter_route_contexts
+from starlette.routing import Mount
+
+from api.app import create_app
+from api.dependencies import Requires, public
+from mcp_platform.contracts.access import Permission, Role
+from mcp_platform.security.permissions import ROLE_PERMISSIONS
+from mcp_platform.settings import Settings
+
+DOCUMENTS = {"/api/docs", "/api/docs/oauth2-redirect", "/api/redoc", "/api/openapi.json"}
+"""Paths that FastAPI serves itself: they describe the API and show nothing of what is in it."""
+
+
+def all_routes() -> list[RouteContext]:
+    """Every route of the application, those of included routers too."""
+    return list(iter_route_contexts(create_app(Settings(data_dir=Path("unused"))).routes))
+
+
+def declared(dependant: Dependant) -> Iterator[object]:
+    """Everything that a route depends on, however deep."""
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from declared(dependency)
+
+
+@pytest.mark.parametrize("route", all_routes(), ids=lambda route: f"{route.methods or ''} {route.path}")
+def test_a_route_declares_its_permission_or_that_it_is_public(route: RouteContext) -> None:
+    if isinstance(route.original_route, Mount):
+        # The gateway checks by itself, for each request: see tests/gateway.
+        assert route.path == "/mcp"
+        return
+    if route.path in DOCUMENTS:
+        return
+    assert isinstance(route.original_route, APIRoute | APIWebSocketRoute), f"{route.path} goes past FastAPI"
+    calls = list(declared(route.dependant))
+    permissions = [call.permission for call in calls if isinstance(call, Requires)]
+    assert (len(permissions) == 1) != (public in calls), f"{route.path}: {permissions}"
+
+
+def test_only_what_must_be_public_is_public() -> None:
+    open_paths = {
+        route.path
+        for route in all_routes()
+        if isinstance(route.original_route, APIRoute) and public in declared(route.dependant)
+    }
+    assert open_paths == {
+        "/api/v1/auth/register",
+        "/api/v1/auth/login",
+        "/api/v1/auth/refresh",
+        "/health",
+        "/metrics",
+    }
+
+
+def test_roles_grow_from_viewer_to_administrator() -> None:
+    viewer, developer, admin = (ROLE_PERMISSIONS[role] for role in (Role.VIEWER, Role.DEVELOPER, Role.ADMIN))
+    assert viewer < developer < admin == frozenset(Permission)
+    assert Permission.DEPLOYMENTS_PROCESS not in developer

@@ -1,0 +1,180 @@
+"""The contract of the cache: hints, and stamps that may be lost."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, aclosing
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from mcp_platform.contracts.events import Event, EventType
+from mcp_platform.errors import Unavailable
+from mcp_platform.names import Channel
+from mcp_platform.settings import CacheSettings, Settings
+from storage.cache import HealthStamps, Message, listen, open_cache, ping, publish
+from tests.services.redis import redis_server
+from tests.storage.samples import NOON
+
+SOMETHING_MISSED = Message(None)
+
+
+async def hear(messages: AsyncIterator[Message]) -> Message:
+    async with asyncio.timeout(15):
+        return await anext(messages)
+
+
+class Fragile:
+    """A Redis server that can be stopped and started again at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running = ExitStack()
+        self.url = self.start()
+
+    def start(self) -> str:
+        return self._running.enter_context(redis_server(self._folder))
+
+    def stop(self) -> None:
+        self._running.close()
+
+
+@pytest.fixture
+def fragile() -> Iterator[Fragile]:
+    with tempfile.TemporaryDirectory(prefix="mcp-platform-redis-") as folder:
+        server = Fragile(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+async def fragile_cache(fragile: Fragile) -> AsyncIterator[Redis]:
+    cache = open_cache(Settings(cache=CacheSettings(url=fragile.url)))
+    yield cache
+    await cache.aclose()
+
+
+async def test_every_listener_hears_what_is_published_after_it_was_told_to_read_anew(cache: Redis) -> None:
+    event = Event(type=EventType.TASK_STARTED, owner_id=uuid4(), data={"task_id": "时间"})
+    async with AsyncExitStack() as stack:
+        listeners = [
+            await stack.enter_async_context(aclosing(listen(cache, Channel.ROUTES, Channel.EVENTS)))
+            for _ in range(3)
+        ]
+        for listener in listeners:
+            assert await hear(listener) == SOMETHING_MISSED
+        await publish(cache, Channel.CREDENTIALS, {"api_key_id": "not listened to"})
+        await publish(cache, Channel.ROUTES, {"slug": "time"})
+        await publish(cache, Channel.EVENTS, event)
+        for listener in listeners:
+            assert await hear(listener) == Message(Channel.ROUTES, {"slug": "time"})
+            assert await hear(listener) == Message(Channel.EVENTS, event.model_dump(mode="json"))
+
+
+async def test_messages_are_heard_at_once(cache: Redis) -> None:
+    loop = asyncio.get_running_loop()
+    async with aclosing(listen(cache, Channel.ROUTES)) as listener:
+        await hear(listener)
+        waiting = asyncio.create_task(hear(listener))
+        await asyncio.sleep(0)
+        began = loop.time()
+        await publish(cache, Channel.ROUTES, {})
+        await waiting
+        assert loop.time() - began < 0.5
+
+
+async def test_what_is_no_message_is_passed_over(cache: Redis) -> None:
+    async with aclosing(listen(cache, Channel.ROUTES)) as listener:
+        await hear(listener)
+        for text in ("not json", "[]", '"text"'):
+            await cache.publish(Channel.ROUTES.value, text)
+        await publish(cache, Channel.ROUTES, {"slug": "time"})
+        assert await hear(listener) == Message(Channel.ROUTES, {"slug": "time"})
+
+
+async def test_a_listener_that_is_cancelled_ends(cache: Redis) -> None:
+    async def listen_for_ever() -> None:
+        async for _ in listen(cache, Channel.ROUTES):
+            listening.set()
+
+    listening = asyncio.Event()
+    task = asyncio.create_task(listen_for_ever())
+    async with asyncio.timeout(5):
+        await listening.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_listener_survives_a_restart_and_says_that_something_may_be_missed(
+    fragile: Fragile, fragile_cache: Redis
+) -> None:
+    async with aclosing(listen(fragile_cache, Channel.ROUTES, Channel.CREDENTIALS)) as listener:
+        assert await hear(listener) == SOMETHING_MISSED
+        for _ in range(2):
+            fragile.stop()
+            waiting = asyncio.create_task(hear(listener))
+            await publish(fragile_cache, Channel.ROUTES, {"slug": "lost"})
+            fragile.start()
+            assert await waiting == SOMETHING_MISSED
+            await publish(fragile_cache, Channel.ROUTES, {"slug": "heard"})
+            assert await hear(listener) == Message(Channel.ROUTES, {"slug": "heard"})
+
+
+async def test_a_connection_that_is_cut_and_made_again_at_once_is_noticed(
+    fragile: Fragile, fragile_cache: Redis
+) -> None:
+    async with aclosing(listen(fragile_cache, Channel.ROUTES)) as listener:
+        assert await hear(listener) == SOMETHING_MISSED
+        await fragile_cache.client_kill_filter(_type="pubsub")
+        assert await hear(listener) == SOMETHING_MISSED
+
+
+async def test_a_cache_that_is_away_harms_nobody_and_is_named_when_asked_for(
+    fragile: Fragile, fragile_cache: Redis
+) -> None:
+    await ping(fragile_cache)
+    fragile.stop()
+    stamps = HealthStamps(fragile_cache)
+    await publish(fragile_cache, Channel.ROUTES, {"slug": "lost"})
+    await stamps.seen(uuid4(), uuid4(), NOON)
+    assert await stamps.last([uuid4()]) == {}
+    with pytest.raises(Unavailable) as caught:
+        await ping(fragile_cache)
+    assert caught.value.fields["part"] == "cache"
+    fragile.start()
+    await ping(fragile_cache)
+
+
+async def test_the_caches_within_one_process_are_one(cache: Redis, request: pytest.FixtureRequest) -> None:
+    url = request.getfixturevalue("redis_url") if "fakeredis" not in request.node.name else None
+    other = open_cache(Settings(cache=CacheSettings(url=url)))
+    await cache.set("key", "value")
+    assert await other.get("key") == "value"
+    await other.aclose()
+
+
+async def test_the_newest_stamp_of_any_replica_counts(cache: Redis) -> None:
+    stamps = HealthStamps(cache)
+    one, other, unknown = uuid4(), uuid4(), uuid4()
+    replica = uuid4()
+    await stamps.seen(one, replica, NOON)
+    await stamps.seen(one, replica, NOON - timedelta(seconds=5))
+    await stamps.seen(one, uuid4(), NOON + timedelta(seconds=1))
+    await stamps.seen(one, uuid4(), NOON - timedelta(seconds=1))
+    await stamps.seen(other, uuid4(), NOON)
+    assert await stamps.last([unknown, other, one]) == {one: NOON + timedelta(seconds=1), other: NOON}
+    assert await stamps.last([]) == {}
+
+
+async def test_stamps_are_kept_for_a_day(cache: Redis) -> None:
+    stamps = HealthStamps(cache)
+    deployment = uuid4()
+    await stamps.seen(deployment, uuid4(), NOON - timedelta(days=2))
+    await stamps.seen(deployment, uuid4(), NOON)
+    (key,) = await cache.keys("*")
+    assert await cache.zcard(key) == 1
+    assert 86_000 < await cache.ttl(key) <= 86_400
