@@ -22,7 +22,7 @@ class Analyst(Protocol):
     """Whoever judges an idea: rules, or a model."""
 
     async def judge(self, idea: Idea, facts: IdeaFacts, known: KnownMcps) -> Feasibility:
-        """The verdict; the same input gives the same verdict from the rules."""
+        """Give the verdict; the same input gives the same verdict from the rules."""
         ...
 
 
@@ -35,7 +35,7 @@ class AnalysisActivities:
 
     @activity.defn(name="analysis.understand")
     async def understand(self, idea_key: str) -> IdeaFacts:
-        """What the idea wants to do, in the terms of the rules."""
+        """Tell what the idea wants to do, in the terms of the rules."""
         idea = await self._idea(idea_key)
         return IdeaFacts(
             idea_key=idea_key,
@@ -47,7 +47,7 @@ class AnalysisActivities:
 
     @activity.defn(name="analysis.find_known")
     async def find_known(self, idea_key: str) -> KnownMcps:
-        """Registered MCPs that share the idea's important words, likest first."""
+        """Find registered MCPs that share the idea's important words, likest first."""
         idea = await self._idea(idea_key)
         matches: dict[str, int] = {}
         async with self._stores.read() as rows:
@@ -61,7 +61,7 @@ class AnalysisActivities:
 
     @activity.defn(name="analysis.judge")
     async def judge(self, order: JudgeOrder) -> Feasibility:
-        """The verdict of the analyst that the worker was given."""
+        """Give the verdict of the analyst that the worker was given."""
         return await self._analyst.judge(await self._idea(order.idea_key), order.facts, order.known)
 
     async def _idea(self, key: str) -> Idea:

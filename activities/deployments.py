@@ -61,7 +61,7 @@ class DeploymentActivities:
                 spec = await self._spec(order)
                 running = await driver.ensure_running(spec)
             except ReplicaFault as fault:
-                await self._lose(order, str(fault), [])
+                await self._lose(order, str(fault), fault.stderr_tail)
                 return ReplicaOutcome(healthy=False, reason=str(fault))
             reason = await self._first_answer(order, running)
             if reason is None:
@@ -87,6 +87,8 @@ class DeploymentActivities:
                 reason = await self._until_lost(order, running)
             # Routed around at once, before the workflow has even heard of it.
             await self._lose(order, reason, running.stderr_tail if running else [])
+            # It may hang and not be dead; and what it started may live on without it.
+            await driver.ensure_absent(order.replica_id)
             return ReplicaLost(reason=reason)
 
     @activity.defn(name="deployments.take_down")
@@ -234,7 +236,7 @@ class DeploymentActivities:
 
 
 def _resolve(server: ServerConfig, variables: Variables) -> ServerConfig:
-    """The same server with every `${NAME}` replaced."""
+    """Give the same server with every `${NAME}` replaced."""
     return server.model_copy(
         update={
             "url": server.url and variables.resolve(server.url),

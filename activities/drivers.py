@@ -1,5 +1,6 @@
 """The one interface behind which replicas run, whatever runs them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -8,7 +9,16 @@ from mcp_platform.contracts.mcps import ServerConfig
 
 
 class ReplicaFault(Exception):
-    """Why a replica is not healthy, in words for its owner."""
+    """Why a replica is not healthy, in words for its owner.
+
+    Args:
+        reason: What went wrong.
+        stderr_tail: The last lines of standard error, where there were any.
+    """
+
+    def __init__(self, reason: str, stderr_tail: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.stderr_tail = list(stderr_tail)
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class ReplicaDriver(Protocol):
     """Starts, finds and ends replicas. Each method may be repeated."""
 
     async def ensure_running(self, spec: ReplicaSpec) -> RunningReplica:
-        """The replica: the one that runs already, or a new one.
+        """Give the replica: the one that runs already, or a new one.
 
         Raises:
             ReplicaFault: It could not be started.
@@ -61,7 +71,7 @@ class ReplicaDriver(Protocol):
         ...
 
     async def find(self, spec: ReplicaSpec) -> RunningReplica | None:
-        """The replica, if it still runs."""
+        """Find the replica, if it still runs."""
         ...
 
     async def ensure_absent(self, replica_id: UUID) -> None:

@@ -83,7 +83,8 @@ _RULES = (
     _Rule(
         "personal_data",
         _words(
-            r"\b(e-?mails?|personal|customers?|patients?|medical|health records?|gdpr|hipaa|payments?)\b|个人信息|客户"
+            r"\b(e-?mails?|personal|customers?|patients?|medical|health records?|gdpr|hipaa|payments?)\b"
+            r"|个人信息|客户"
         ),
         0.08,
         "Personal data falls under privacy law",
@@ -100,7 +101,35 @@ _FLAGS = {
 }
 
 _COMMON = frozenset(
-    ["a", "an", "and", "are", "as", "at", "by", "can", "for", "from", "in", "is", "it", "mcp", "of", "on", "or", "over", "server", "that", "the", "this", "to", "tool", "tools", "via", "with"]
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "by",
+        "can",
+        "for",
+        "from",
+        "in",
+        "is",
+        "it",
+        "mcp",
+        "of",
+        "on",
+        "or",
+        "over",
+        "server",
+        "that",
+        "the",
+        "this",
+        "to",
+        "tool",
+        "tools",
+        "via",
+        "with",
+    ]
 )
 _FEASIBLE = 0.5
 _BEST = 0.95
@@ -109,7 +138,7 @@ _BROKEN = 0.25
 
 
 def find_capabilities(idea: Idea) -> list[str]:
-    """What the idea wants, by its words and by its explicit requirements, which win."""
+    """Tell what the idea wants, by its words and by its explicit requirements, which win."""
     text = f"{idea.name}\n{idea.description}\n{json.dumps(idea.model_extra, ensure_ascii=False)}"
     text += json.dumps([value for value in idea.requirements.values() if not isinstance(value, bool)])
     found = {rule.capability for rule in _RULES if rule.pattern.search(text)}
@@ -134,7 +163,7 @@ def server_kinds(idea: Idea) -> list[str]:
 
 
 def problems_of(idea: Idea) -> list[str]:
-    """What is wrong with an included configuration, in words."""
+    """Tell what is wrong with an included configuration, in words."""
     try:
         _included_config(idea)
     except ValidationError as error:
@@ -143,7 +172,7 @@ def problems_of(idea: Idea) -> list[str]:
 
 
 def important_words(idea: Idea) -> list[str]:
-    """The words of the name, then of the description, without the common ones and without repeats."""
+    """List the words of the name, then of the description, without the common ones and without repeats."""
     words = re.findall(r"\w{3,}", f"{idea.name} {idea.description}".lower())
     return list(dict.fromkeys(word for word in words if word not in _COMMON))
 

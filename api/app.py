@@ -30,7 +30,7 @@ V1_ROOMS = (access.router, mcps.router, tasks.router, analysis.router, deploymen
 
 
 def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
-    """The API; in embedded mode with the gateway beneath `/mcp`.
+    """Build the API; in embedded mode with the gateway beneath `/mcp`.
 
     Args:
         settings: Where everything is.

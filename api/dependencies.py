@@ -17,7 +17,7 @@ _API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
 def parts_of(connection: HTTPConnection) -> Parts:
-    """The parts of the application that serves this connection."""
+    """Give the parts of the application that serves this connection."""
     parts: Parts = connection.app.state.parts
     return parts
 
@@ -25,11 +25,30 @@ def parts_of(connection: HTTPConnection) -> Parts:
 PartsDep = Annotated[Parts, Depends(parts_of)]
 
 
-class Requires:
-    """A dependency that lets in only callers with one permission; the tests look for it on each route."""
+class Permitted:
+    """Base of the dependencies that let in only callers with one permission.
+
+    The tests look for one of these on each route.
+    """
 
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
+
+    async def admit(self, connection: HTTPConnection, headers: Headers) -> Principal:
+        """Give the principal that these headers speak for.
+
+        Raises:
+            Unauthorized: No credential, or one that does not hold.
+            Forbidden: The caller lacks the permission.
+        """
+        principal = await parts_of(connection).credentials.authenticate(headers)
+        if self.permission not in principal.permissions:
+            raise Forbidden(self.permission)
+        return principal
+
+
+class Requires(Permitted):
+    """Reads the credential from the request's headers."""
 
     async def __call__(
         self,
@@ -37,23 +56,11 @@ class Requires:
         _bearer: Annotated[object, Depends(_BEARER)] = None,
         _api_key: Annotated[object, Depends(_API_KEY)] = None,
     ) -> Principal:
-        """Who is calling.
-
-        Raises:
-            Unauthorized: No credential, or one that does not hold.
-            Forbidden: The caller lacks the permission.
-        """
+        """Give whoever is calling."""
         return await self.admit(connection, connection.headers)
 
-    async def admit(self, connection: HTTPConnection, headers: Headers) -> Principal:
-        """The principal that these headers speak for, if they may."""
-        principal = await parts_of(connection).credentials.authenticate(headers)
-        if self.permission not in principal.permissions:
-            raise Forbidden(self.permission)
-        return principal
 
-
-class RequiresToken(Requires):
+class RequiresToken(Permitted):
     """The same for browsers' sockets and event sources, which cannot set headers: `?token=`."""
 
     async def __call__(
@@ -61,7 +68,7 @@ class RequiresToken(Requires):
         connection: HTTPConnection,
         token: Annotated[str | None, Query(description="An access token or an API key")] = None,
     ) -> Principal:
-        """Who is listening, by the token of the query or by the usual headers."""
+        """Give whoever is listening, by the token of the query or by the usual headers."""
         headers = Headers({"Authorization": f"Bearer {token}"}) if token else connection.headers
         return await self.admit(connection, headers)
 

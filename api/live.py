@@ -101,7 +101,7 @@ def _complain(outbox: Outbox, detail: str, code: str, task_id: str | None = None
 
 @router.get("/events", response_class=StreamingResponse)
 async def events(caller: Listener, parts: PartsDep) -> StreamingResponse:
-    """A stream of `task_update` for the caller's tasks and `deployment_status` for all deployments."""
+    """Stream `task_update` for the caller's tasks and `deployment_status` for all deployments."""
     return StreamingResponse(
         _stream(parts, caller),
         media_type="text/event-stream",

@@ -130,6 +130,6 @@ class StatusHub:
 
 
 def render_update(view: TaskView) -> str:
-    """The `task_update` message, as JSON text; fields that do not apply are left out."""
+    """Give the `task_update` message, as JSON text; fields that do not apply are left out."""
     body = view.model_dump_json(exclude={"created_at", "completed_at", "kind"}, exclude_none=True)
     return '{"type":"task_update",' + body[1:]

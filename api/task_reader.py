@@ -50,7 +50,7 @@ class TaskReader:
         self._temporal = temporal
 
     async def authorise(self, task_id: str, principal: Principal) -> TaskRecord:
-        """The task's record, if this caller may see it: its owner, or an administrator.
+        """Read the task's record, if this caller may see it: its owner, or an administrator.
 
         Raises:
             NotFound: There is no such task, or it is somebody else's.
@@ -63,13 +63,13 @@ class TaskReader:
         return record
 
     async def read(self, task_id: str) -> TaskView | None:
-        """The newest state; None if there is no such task."""
+        """Read the newest state; None if there is no such task."""
         async with self._stores.read() as rows:
             record = await rows.tasks.get(task_id)
         return await self.view(record) if record else None
 
     async def view(self, record: TaskRecord) -> TaskView:
-        """The newest state of a task whose record was just read."""
+        """Read the newest state of a task whose record was just read."""
         if record.status.final:
             return await self._recorded(record)
         status = await self._ask(record.task_id)
@@ -100,7 +100,7 @@ class TaskReader:
         return _render(record, result=result)
 
     async def _ask(self, task_id: str) -> TaskStatus | None:
-        """What the workflow says; None if nobody can answer for it now."""
+        """Ask what the workflow says; None if nobody can answer for it now."""
         handle = self._temporal.get_workflow_handle(task_id)
         try:
             # Described first: of a workflow that was closed before the query, the query says the last.

@@ -8,7 +8,7 @@ from mcp_platform.settings import TemporalSettings
 
 
 def worker_runtime(metrics_address: str | None) -> Runtime:
-    """A runtime whose metrics Prometheus can read at this address, `host:port`."""
+    """Make a runtime whose metrics Prometheus can read at this address, `host:port`."""
     return Runtime(
         telemetry=TelemetryConfig(
             logging=LoggingConfig(TelemetryFilter(core_level="WARN", other_level="ERROR")),
@@ -20,7 +20,7 @@ def worker_runtime(metrics_address: str | None) -> Runtime:
 async def connect_temporal(
     address: str, settings: TemporalSettings, *, lazy: bool = False, runtime: Runtime | None = None
 ) -> Client:
-    """A client with the platform's converter.
+    """Open a client with the platform's converter.
 
     Args:
         address: Host and port of the frontend.

@@ -38,12 +38,12 @@ RECONCILE_SCHEDULE: Final = "reconcile"
 
 
 def deployment_workflow_id(deployment_id: UUID) -> str:
-    """The id of the workflow that owns a deployment; it doubles as the deployment's task id."""
+    """Give the id of the workflow that owns a deployment; it doubles as the deployment's task id."""
     return f"deployment-{deployment_id}"
 
 
 def feasibility_task_id(task_id: UUID) -> str:
-    """The id of a feasibility task and its workflow: a plain UUID, as the API's users know it."""
+    """Give the id of a feasibility task and its workflow: a plain UUID, as the API's users know it."""
     return str(task_id)
 
 

@@ -128,7 +128,7 @@ class ReplicaSettings(BaseModel):
     """How long a replica may take to end by itself before it is killed."""
 
     def order_for(self, deployment: Deployment) -> DeploymentOrder:
-        """What this deployment's workflow is started with."""
+        """Give what this deployment's workflow is started with."""
         return DeploymentOrder(
             deployment_id=deployment.id,
             slug=deployment.slug,

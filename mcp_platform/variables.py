@@ -33,7 +33,7 @@ class Variables:
         }
 
     def resolve(self, text: str) -> str:
-        """The text with each `${NAME}` replaced.
+        """Replace each `${NAME}` in the text.
 
         Raises:
             UnknownVariable: A name is not set or not exposed.
@@ -48,5 +48,5 @@ class Variables:
         return _REFERENCE.sub(value, text)
 
     def resolve_all(self, texts: Mapping[str, str]) -> dict[str, str]:
-        """The same for every value of a mapping."""
+        """Do the same for every value of a mapping."""
         return {name: self.resolve(text) for name, text in texts.items()}

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 from temporalio.client import Client
@@ -111,19 +111,19 @@ class RunningPlatform:
         return self.url.replace("http", "ws", 1) + "/ws"
 
     def caller(self) -> Caller:
-        """A client without a credential."""
+        """Open a client without a credential."""
         client = Caller(base_url=self.url, timeout=PATIENCE, trust_env=False)
         self._clients.append(client)
         return client
 
     async def admin(self) -> Caller:
-        """The administrator, signed in."""
+        """Give the administrator, signed in."""
         caller = self.caller()
         await caller.sign_in("admin", ADMIN_PASSWORD)
         return caller
 
     async def member(self, role: str = "developer") -> Caller:
-        """A new account of this role, signed in."""
+        """Give a new account of this role, signed in."""
         caller = self.caller()
         name = f"{role}-{uuid4().hex[:8]}"
         order = {"username": name, "email": f"{name}@example.com", "password": PASSWORD, "role": role}
@@ -139,7 +139,7 @@ class RunningPlatform:
 
 
 def free_port() -> int:
-    """A port that is free now."""
+    """Give a port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

@@ -1,6 +1,7 @@
 """Schedules, declared here and made true at each start of a worker."""
 
 from datetime import timedelta
+from functools import partial
 
 from temporalio.client import (
     Client,
@@ -12,6 +13,7 @@ from temporalio.client import (
     SchedulePolicy,
     ScheduleSpec,
     ScheduleUpdate,
+    ScheduleUpdateInput,
 )
 
 from mcp_platform.names import RECONCILE_SCHEDULE, TaskQueue
@@ -42,5 +44,9 @@ async def ensure_schedules(temporal: Client) -> None:
             await temporal.create_schedule(name, schedule, trigger_immediately=True)
         except ScheduleAlreadyRunningError:
             handle = temporal.get_schedule_handle(name)
-            await handle.update(lambda _known, wanted=schedule: ScheduleUpdate(schedule=wanted))
+            await handle.update(partial(_replaced_by, schedule))
             await handle.trigger()
+
+
+def _replaced_by(schedule: Schedule, _known: ScheduleUpdateInput) -> ScheduleUpdate:
+    return ScheduleUpdate(schedule=schedule)

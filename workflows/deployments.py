@@ -43,6 +43,7 @@ class DeploymentWorkflow:
         self._wished = order.replicas
         self._slots = {slot.ordinal: slot for slot in order.slots}
         self._keepers: dict[int, asyncio.Task[None]] = {}
+        self._released: set[int] = set()
         self._recorded: DeploymentReport | None = None
         self._stopping = False
         self._scaling = asyncio.Lock()
@@ -80,6 +81,9 @@ class DeploymentWorkflow:
                 await self._release(ordinal)
                 await self._take_down(ordinal)
                 del self._slots[ordinal]
+        await workflow.wait_condition(
+            lambda: self._stopping or (self._recorded is not None and self._recorded.replicas == self._wished)
+        )
         return self._report()
 
     @scale.validator
@@ -89,7 +93,7 @@ class DeploymentWorkflow:
 
     @workflow.query
     def status(self) -> DeploymentReport:
-        """What is true now."""
+        """Tell what is true now."""
         return self._report()
 
     async def _serve(self) -> None:
@@ -117,12 +121,12 @@ class DeploymentWorkflow:
         )
 
     async def _keep(self, ordinal: int) -> None:
-        while True:
+        while ordinal not in self._released:
             try:
-                if self._slots[ordinal].state is not ReplicaState.HEALTHY:
-                    await self._bring_up(ordinal)
                 if self._slots[ordinal].state is ReplicaState.HEALTHY:
                     await self._watch(ordinal)
+                else:
+                    await self._bring_up(ordinal)
             except ActivityError as error:
                 if is_cancelled_exception(error):
                     raise
@@ -183,11 +187,14 @@ class DeploymentWorkflow:
         await asyncio.gather(*(self._release(ordinal) for ordinal in list(self._keepers)))
 
     async def _release(self, ordinal: int) -> None:
+        """End a keeper, and wait until it has: what it starts must not appear after a take-down."""
         if keeper := self._keepers.get(ordinal):
+            # The flag too: a start that succeeds just when it is cancelled swallows the cancellation.
+            self._released.add(ordinal)
             keeper.cancel()
-            # A replica that is being started must not appear after it was taken down.
             await asyncio.gather(keeper, return_exceptions=True)
             del self._keepers[ordinal]
+            self._released.discard(ordinal)
 
     async def _wind_up(self) -> DeploymentReport:
         await workflow.execute_activity_method(DeploymentActivities.record, self._report(), **QUICK)
@@ -233,7 +240,7 @@ def _health_of(status: DeploymentState) -> Health:
 
 
 def _reason_of(slots: list[Slot]) -> str | None:
-    """The first trouble, with what comes next, for whoever looks at the deployment."""
+    """Give the first trouble, with what comes next, for whoever looks at the deployment."""
     for slot in sorted(slots, key=lambda slot: slot.ordinal):
         if slot.state is ReplicaState.UNHEALTHY and slot.reason:
             delay = delay_after(slot.failures)

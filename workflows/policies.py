@@ -31,7 +31,7 @@ _ATTENDED_RETRY = RetryPolicy(
 
 
 def bringing_up(patience: float) -> ActivityConfig:
-    """Starting one replica, which may take `patience` seconds until it answers."""
+    """Bound the start of one replica, which may take `patience` seconds until it answers."""
     return ActivityConfig(
         task_queue=TaskQueue.REPLICAS,
         start_to_close_timeout=timedelta(seconds=patience + 60),

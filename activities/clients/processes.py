@@ -27,10 +27,10 @@ _CHUNK = 65_536
 _BYTES_PER_SECOND = 4_000_000
 _LISTEN_TIMEOUT = 20.0
 
-_EXIT_REASONS = {
-    127: "the command was not found",
-    4: "the command does not speak MCP over standard input and output",
-}
+_RUNNER_SAYS = "runner: "
+"""How the runner begins the line that says why it ends."""
+_START_SHARE = 0.9
+"""The runner gives up a little before we do, as it knows better why."""
 
 
 @dataclass
@@ -61,12 +61,12 @@ class RunningProcess:
         with suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await asyncio.gather(*self._drains, return_exceptions=True)
+        said = next((line for line in reversed(self._lines) if line.startswith(_RUNNER_SAYS)), None)
+        if said:
+            return said.removeprefix(_RUNNER_SAYS)
         if code < 0:
-            return f"the process was ended by {signal.Signals(-code).name}"
-        if code in _EXIT_REASONS:
-            return _EXIT_REASONS[code]
-        last = next((line for line in reversed(self._lines) if line.strip()), "")
-        return last or f"the runner exited with status {code}"
+            return f"the runner was ended by {signal.Signals(-code).name}"
+        return f"the runner exited with status {code}"
 
 
 class ProcessDriver:
@@ -83,12 +83,12 @@ class ProcessDriver:
         self._running: dict[UUID, RunningProcess] = {}
 
     async def find(self, spec: ReplicaSpec) -> RunningProcess | None:
-        """The replica, if this process started it and it still runs."""
+        """Find the replica, if this process started it and it still runs."""
         running = self._running.get(spec.replica_id)
         return running if running and running.process.returncode is None else None
 
     async def ensure_running(self, spec: ReplicaSpec) -> RunningProcess:
-        """The replica's process: the one that runs already, or a new one.
+        """Give the replica's process: the one that runs already, or a new one.
 
         Raises:
             ReplicaFault: The runner could not be started.
@@ -110,7 +110,7 @@ class ProcessDriver:
         except (TimeoutError, ValueError, KeyError):
             reason = await self._why_not(running)
             await self.ensure_absent(spec.replica_id)
-            raise ReplicaFault(reason) from None
+            raise ReplicaFault(reason, running.stderr_tail) from None
         except asyncio.CancelledError:
             await self.ensure_absent(spec.replica_id)
             raise
@@ -163,7 +163,7 @@ class ProcessDriver:
                 group.create_task(self.ensure_absent(replica_id))
 
     async def _spawn(self, spec: ReplicaSpec) -> asyncio.subprocess.Process:
-        options = ["--start-timeout", str(spec.patience), "--grace", str(self._stop_grace)]
+        options = ["--start-timeout", str(spec.patience * _START_SHARE), "--grace", str(self._stop_grace)]
         server = spec.server
         if server.command is None:
             raise ReplicaFault(f"server {server.name!r} has no command")
@@ -212,13 +212,15 @@ class ProcessDriver:
         """Ask nicely, wait for the grace time, then kill; whole groups, as servers have children."""
         _signal_groups(groups, signal.SIGTERM)
         deadline = time.monotonic() + self._stop_grace
-        while time.monotonic() < deadline and await asyncio.to_thread(_any_lives, groups):
+        while await asyncio.to_thread(_any_lives, groups):
+            if time.monotonic() > deadline:
+                break
             await asyncio.sleep(0.05)
         _signal_groups(groups, signal.SIGKILL)
 
 
 def _marker_of(process: psutil.Process) -> str:
-    """The replica id in a process's marker."""
+    """Give the replica id in a process's marker."""
     try:
         return process.environ().get(REPLICA_MARKER, "").partition("/")[2]
     except (psutil.Error, OSError):
@@ -241,7 +243,7 @@ def _signal_groups(groups: set[int], number: signal.Signals) -> None:
 
 
 def _base_environment() -> dict[str, str]:
-    """What every program needs. The platform's own environment stays behind: it holds secrets."""
+    """Give what every program needs. The platform's own environment stays behind: it holds secrets."""
     folder = os.path.dirname(sys.executable)
     path = os.environ.get("PATH", os.defpath)
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR", "TZ", "USER") if name in os.environ}

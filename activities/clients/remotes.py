@@ -30,13 +30,13 @@ class RemoteDriver:
     """Hands out the address that the configuration names."""
 
     async def ensure_running(self, spec: ReplicaSpec) -> RemoteServer:
-        """The server at the configured URL."""
+        """Give the server at the configured URL."""
         if spec.server.url is None:
             raise ReplicaFault(f"server {spec.server.name!r} has no url")
         return RemoteServer(spec.server.url, spec.server.headers)
 
     async def find(self, spec: ReplicaSpec) -> RemoteServer:
-        """The same: it is always there, whether it answers or not."""
+        """Find the same: it is always there, whether it answers or not."""
         return await self.ensure_running(spec)
 
     async def ensure_absent(self, replica_id: UUID) -> None:

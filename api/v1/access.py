@@ -113,7 +113,7 @@ async def create_api_key(order: CreateApiKey, caller: Owner, parts: PartsDep) ->
 
 @router.get("/api-keys")
 async def list_api_keys(caller: Owner, parts: PartsDep) -> list[ApiKey]:
-    """The caller's own keys, by their first characters."""
+    """List the caller's own keys, by their first characters."""
     async with parts.stores.read() as rows:
         return await rows.api_keys.list(caller.user_id)
 

@@ -1,12 +1,18 @@
 """`/api/v1/deployments`: running MCPs."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID, uuid4
 
+import structlog
 from fastapi import APIRouter, Depends, Response, status
 from pydantic import ValidationError
-from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.client import (
+    WorkflowFailureError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.dependencies import PartsDep, Requires
@@ -27,13 +33,15 @@ from mcp_platform.errors import Conflict, Forbidden, NotFound, Unavailable, Vali
 from mcp_platform.names import Collection, TaskQueue, deployment_workflow_id
 from workflows.deployments import DeploymentWorkflow
 
+logger = structlog.get_logger(__name__)
+
 router = APIRouter(prefix="/deployments", tags=["Deployments"])
 
 Reader = Annotated[Principal, Depends(Requires(Permission.DEPLOYMENTS_READ))]
 Writer = Annotated[Principal, Depends(Requires(Permission.DEPLOYMENTS_WRITE))]
 
-_STOP_PATIENCE = timedelta(seconds=20)
-"""How long a request waits for the replicas' end before it answers that this goes on."""
+_STOP_PATIENCE = 20.0
+"""Seconds: how long a request waits for the replicas' end before it answers that this goes on."""
 _SCALE_PATIENCE = timedelta(seconds=20)
 
 
@@ -188,9 +196,15 @@ async def stop_deployment(
         try:
             # A signal is kept even if no worker lives now: what was asked for will be done.
             await handle.signal(DeploymentWorkflow.stop)
-            await handle.result(rpc_timeout=_STOP_PATIENCE)
+            async with asyncio.timeout(_STOP_PATIENCE):
+                await handle.result()
+        except TimeoutError:
+            logger.info("deployment_stops_slowly", deployment_id=str(deployment_id))
+        except WorkflowFailureError as error:
+            # Ended from outside in the meantime; the reconciliation settles the record.
+            logger.warning("deployment_workflow_ended", error=str(error.cause))
         except RPCError as error:
-            if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.DEADLINE_EXCEEDED}:
+            if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
         deployment = await _find(parts, deployment_id)
     if deployment.status is not DeploymentState.STOPPED:

@@ -47,7 +47,7 @@ async def list_tasks(
     status: TaskState | None = None,
     kind: TaskKind | None = None,
 ) -> TaskPage:
-    """The caller's own tasks; an administrator sees everybody's."""
+    """List the caller's own tasks; an administrator sees everybody's."""
     owner = None if Permission.TASKS_ALL in caller.permissions else caller.user_id
     async with parts.stores.read() as rows:
         found = await rows.tasks.list(

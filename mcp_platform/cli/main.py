@@ -122,7 +122,7 @@ def main() -> None:
 
 
 def _settings(**given: Any) -> Settings:
-    """Settings from the environment, with the options of the command line on top."""
+    """Give settings from the environment, with the options of the command line on top."""
     try:
         base = Settings()
         changes = {}

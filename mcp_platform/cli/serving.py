@@ -71,7 +71,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
 
 @contextmanager
 def told_to_stop() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set."""
+    """Give an event that SIGINT and SIGTERM set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

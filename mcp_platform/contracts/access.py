@@ -98,7 +98,7 @@ class TokenPair(Contract):
 
     access_token: str
     refresh_token: str
-    token_type: str = "bearer"
+    token_type: str = "bearer"  # noqa: S105 - the name of a scheme
     expires_in: int
 
 

@@ -122,7 +122,7 @@ class McpConfig(BaseModel):
         return self
 
     def server(self, name: str | None) -> ServerConfig:
-        """The server of this name; without a name, the only one.
+        """Find the server of this name; without a name, the only one.
 
         Raises:
             ValueError: There is none, or no name where there are several; the message lists them.
@@ -153,7 +153,7 @@ Description = Annotated[str, Field(max_length=10_000)]
 
 
 def version_order(version: str) -> tuple[int, ...]:
-    """A key that sorts semantic versions as numbers: 1.10.0 after 1.9.0."""
+    """Make a key that sorts semantic versions as numbers: 1.10.0 after 1.9.0."""
     return tuple(int(part) for part in version.split("."))
 
 

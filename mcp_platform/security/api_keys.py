@@ -8,12 +8,12 @@ _SHOWN = len(API_KEY_PREFIX) + 6
 
 
 def new_api_key() -> str:
-    """A key to show once."""
+    """Make a key to show once."""
     return API_KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def api_key_hash(key: str) -> str:
-    """What is stored and looked up instead of the key.
+    """Hash a key: what is stored and looked up instead of the key.
 
     A plain SHA-256 is right here: 256 random bits cannot be guessed, however fast the hash; and a
     look-up by hash leaks nothing through its timing.
@@ -22,5 +22,5 @@ def api_key_hash(key: str) -> str:
 
 
 def api_key_label(key: str) -> str:
-    """The first characters, by which its owner recognises a key."""
+    """Cut off the first characters, by which its owner recognises a key."""
     return key[:_SHOWN]

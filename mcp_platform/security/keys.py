@@ -34,7 +34,7 @@ class MasterKey:
 
 
 def load_master_key(settings: Settings) -> MasterKey:
-    """The master key from the settings; in embedded mode else from the data directory, made if absent.
+    """Read the master key from the settings; in embedded mode else from the data directory, made if absent.
 
     Raises:
         UnusableKey: The key is not 32 bytes in base64, or its file can be read by others.

@@ -10,7 +10,7 @@ _NOBODY = _HASHER.hash("nobody has this password")
 
 
 async def hash_password(password: str) -> str:
-    """A hash to store; takes tens of milliseconds, off the event loop."""
+    """Hash a password for storing; takes tens of milliseconds, off the event loop."""
     return await asyncio.to_thread(_HASHER.hash, password)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from jose import JWTError, jwt
@@ -34,7 +34,7 @@ class Tokens:
         self._refresh_ttl = timedelta(seconds=refresh_ttl)
 
     def issue_access(self, user: User, family_id: UUID) -> str:
-        """A token for requests; valid for `access_ttl` seconds."""
+        """Issue a token for requests; valid for `access_ttl` seconds."""
         now = datetime.now(UTC)
         return self._sign(
             {
@@ -49,7 +49,7 @@ class Tokens:
         )
 
     def issue_refresh(self, user_id: UUID, family_id: UUID | None = None) -> tuple[str, RefreshClaims]:
-        """A token to get the next pair with; without a family it begins one, that is a session."""
+        """Issue a token to get the next pair with; without a family it begins one, that is a session."""
         now = datetime.now(UTC).replace(microsecond=0)
         claims = RefreshClaims(uuid4(), family_id or uuid4(), user_id, now + self._refresh_ttl)
         token = self._sign(
@@ -91,7 +91,7 @@ class Tokens:
         return datetime.fromtimestamp(self._read(token, "access")["exp"], UTC)
 
     def read_refresh(self, token: str) -> RefreshClaims:
-        """What the refresh token says.
+        """Read what the refresh token says.
 
         Raises:
             Unauthorized: It is not ours, not a refresh token, or over its time.
@@ -110,9 +110,9 @@ class Tokens:
     def _sign(self, claims: dict[str, object]) -> str:
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
-    def _read(self, token: str, kind: Literal["access", "refresh"]) -> dict[str, object]:
+    def _read(self, token: str, kind: Literal["access", "refresh"]) -> dict[str, Any]:
         try:
-            claims: dict[str, object] = jwt.decode(token, self._key, algorithms=[_ALGORITHM])
+            claims: dict[str, Any] = jwt.decode(token, self._key, algorithms=[_ALGORITHM])
         except JWTError:
             raise Unauthorized from None
         if claims.get("typ") != kind:

@@ -8,7 +8,7 @@ from tests.platform import PASSWORD, Caller, RunningPlatform
 
 
 def account(**changes: object) -> dict[str, object]:
-    """A body for `/auth/register`."""
+    """Give a body for `/auth/register`."""
     name = f"user-{uuid4().hex[:8]}"
     return {
         "username": name,

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -71,7 +72,7 @@ async def test_a_method_that_is_not_offered_is_answered_with_405(platform: Runni
 async def test_a_body_over_the_limit_is_answered_with_413(platform: RunningPlatform, declared: bool) -> None:
     content = b'"' + b"x" * 150_000 + b'"'
 
-    async def pieces():  # type: ignore[no-untyped-def]
+    async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(content), 10_000):
             yield content[start : start + 10_000]
 

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute, APIWebSocketRoute, RouteContext, iter_rout
 from starlette.routing import Mount
 
 from api.app import create_app
-from api.dependencies import Requires, public
+from api.dependencies import Permitted, public
 from mcp_platform.contracts.access import Permission, Role
 from mcp_platform.security.permissions import ROLE_PERMISSIONS
 from mcp_platform.settings import Settings
@@ -40,7 +40,7 @@ def test_a_route_declares_its_permission_or_that_it_is_public(route: RouteContex
         return
     assert isinstance(route.original_route, APIRoute | APIWebSocketRoute), f"{route.path} goes past FastAPI"
     calls = list(declared(route.dependant))
-    permissions = [call.permission for call in calls if isinstance(call, Requires)]
+    permissions = [call.permission for call in calls if isinstance(call, Permitted)]
     assert (len(permissions) == 1) != (public in calls), f"{route.path}: {permissions}"
 
 

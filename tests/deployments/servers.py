@@ -5,7 +5,7 @@ from typing import Any
 
 
 def python(code: str) -> dict[str, Any]:
-    """A server that is this Python program."""
+    """Give a server that is this Python program."""
     return {"name": "odd", "command": sys.executable, "args": ["-c", code]}
 
 

@@ -28,7 +28,7 @@ from tests.waiting import eventually
 
 @pytest.fixture
 async def admin(platform: RunningPlatform) -> AsyncIterator[Caller]:
-    """The administrator, whose deployments are stopped after the test."""
+    """Give the administrator, whose deployments are stopped after the test."""
     caller = await platform.admin()
     yield caller
     for deployment in (await caller.get("/api/v1/deployments")).json()["deployments"]:
@@ -87,7 +87,7 @@ async def test_a_deployment_runs_answers_and_stops_with_the_contracts_fields(adm
 @pytest.mark.parametrize(
     ("server", "reason", "stderr"),
     [
-        (MISSING, "not found", "no-such-command-anywhere"),
+        (MISSING, "cannot run no-such-command-anywhere", "no-such-command-anywhere"),
         (LEAVES_AT_ONCE, "7", "no configuration found"),
         (python("print('hello, I am no MCP server', flush=True); import time; time.sleep(600)"), "MCP", None),
         ({"name": "s", "command": "mcp-server-time", "env": {"KEY": "${NOT_SET_ANYWHERE}"}}, "NOT_SET", None),
@@ -115,7 +115,7 @@ async def test_a_server_that_cannot_run_fails_with_the_reason(
 async def test_a_server_that_never_speaks_fails_when_its_patience_ends(admin: Caller) -> None:
     started = await admin.deploy(NEVER_SPEAKS)
     failed = await admin.deployment_is(started["deployment_id"], "failed")
-    assert "does not speak MCP" in failed["reason"] or "did not answer within" in failed["reason"]
+    assert "did not answer as an MCP server within" in failed["reason"]
 
 
 async def test_a_server_that_floods_standard_error_harms_nobody(admin: Caller) -> None:

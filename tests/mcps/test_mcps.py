@@ -21,7 +21,7 @@ WEATHER = {
 
 
 def weather(**changes: Any) -> dict[str, Any]:
-    """The contract's example, under a slug of its own."""
+    """Give the contract's example, under a slug of its own."""
     return {
         "name": "Weather MCP Tool",
         "slug": f"weather-{uuid4().hex[:8]}",
