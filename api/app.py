@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 from temporalio.client import Client
 
 from api import health, live
+from api.body_limit import BodyLimit
 from api.errors import install_error_handlers
 from api.listeners import Listeners
-from api.middleware import BodyLimit, RequestContext
 from api.parts import Parts
 from api.status_hub import StatusHub
 from api.task_reader import TaskReader
@@ -21,6 +21,7 @@ from gateway.app import Gateway
 from gateway.credentials import Credentials
 from mcp_platform import __version__
 from mcp_platform.connection import connect_temporal
+from mcp_platform.request_context import RequestContext
 from mcp_platform.security.keys import load_master_key
 from mcp_platform.security.tokens import Tokens
 from mcp_platform.settings import Mode, Settings

@@ -11,21 +11,16 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from mcp_platform.errors import (
     InvalidRequest,
+    MethodNotAllowed,
     NotFound,
     PlatformError,
     Unavailable,
     ValidationFailed,
 )
 from mcp_platform.rendering import render_error
+from mcp_platform.request_context import current_request_id
 
 _TEMPORAL_AWAY = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
-
-
-class MethodNotAllowed(PlatformError):
-    """The path exists, the method does not."""
-
-    code = "METHOD_NOT_ALLOWED"
-    status = 405
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -76,13 +71,12 @@ def _from_http(request: Request, error: HTTPException) -> PlatformError:
     if error.status_code == 404:
         return NotFound("path", request.url.path, f"No such path: {request.url.path}")
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        return MethodNotAllowed(f"{request.method} is not possible here; possible: {allowed or 'nothing'}")
+        return MethodNotAllowed(*(error.headers or {}).get("Allow", "").split(", "))
     if error.status_code == 400:
         return InvalidRequest(str(error.detail))
     raise error
 
 
 def _answer(request: Request, error: PlatformError) -> JSONResponse:
-    status, body, headers = render_error(error, request.state.request_id)
+    status, body, headers = render_error(error, current_request_id())
     return JSONResponse(body, status, headers)

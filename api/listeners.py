@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -13,6 +13,7 @@ from api.outbox import Outbox
 from api.status_hub import StatusHub
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.contracts.events import Event, EventType
+from mcp_platform.errors import Unavailable
 from mcp_platform.names import Channel
 from storage.cache import listen
 from storage.stores import Stores
@@ -74,16 +75,23 @@ class Listeners:
             self._hub.subscribe(task_id, listener.outbox)
 
     async def _hear(self) -> None:
-        async for message in listen(self._stores.cache, Channel.EVENTS):
-            if message.channel is None:
-                # After an interruption something may have been missed.
-                for listener in list(self._listeners):
-                    await self._follow_open_tasks(listener)
-                continue
+        async with aclosing(listen(self._stores.cache, Channel.EVENTS)) as messages:
+            async for message in messages:
+                if message.channel is None:
+                    await self._catch_up()
+                    continue
+                try:
+                    self._pass_on(Event.model_validate(message.data))
+                except ValidationError:
+                    logger.warning("event_not_understood", channel=message.channel)
+
+    async def _catch_up(self) -> None:
+        """Follow what may have been missed in an interruption."""
+        for listener in list(self._listeners):
             try:
-                self._pass_on(Event.model_validate(message.data))
-            except ValidationError:
-                logger.warning("event_not_understood", channel=message.channel)
+                await self._follow_open_tasks(listener)
+            except Unavailable as error:
+                logger.warning("listeners_not_caught_up", error=str(error))
 
     def _pass_on(self, event: Event) -> None:
         for listener in self._listeners:

@@ -1,6 +1,7 @@
 """The gateway, whole: built once in a process, served in the API's process or by itself."""
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,7 +29,6 @@ from gateway.endpoint import Endpoint
 from gateway.headers import remote_headers
 from gateway.metering import Meter
 from gateway.relay import Relay
-from gateway.request_id import RequestIdMiddleware, current_request_id
 from gateway.rest import RestCalls
 from gateway.results import ToolResult
 from gateway.routes import RouteTable
@@ -36,11 +36,20 @@ from gateway.upstreams.exchange import Limits
 from gateway.upstreams.upstream import Upstream
 from mcp_platform.contracts import deployments
 from mcp_platform.contracts.access import Permission, Principal
-from mcp_platform.errors import Forbidden, ForbiddenOrigin, MethodNotAllowed, NotFound, PlatformError
+from mcp_platform.errors import (
+    Forbidden,
+    ForbiddenOrigin,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    PlatformError,
+)
 from mcp_platform.rendering import render_error, render_unexpected
+from mcp_platform.request_context import RequestContext, current_request_id, read_on
 from mcp_platform.security.keys import load_master_key
 from mcp_platform.security.tokens import Tokens
 from mcp_platform.settings import Settings
+from mcp_platform.variables import Variables
 from storage.documents import Documents
 from storage.sql.engine import Database
 from storage.stores import open_stores
@@ -72,6 +81,7 @@ class Gateway:
         own = settings.gateway
         self._settings = settings
         self._documents = documents
+        self._variables = Variables(os.environ, settings.replicas.exposed_environment)
         self._cache = cache
         self._limits = Limits(own.connect_timeout, own.call_timeout, own.max_response_bytes)
         self.credentials = Credentials(database, cache, tokens)
@@ -145,6 +155,8 @@ class Gateway:
             await self._serve(scope, receive, watched)
         except PlatformError as error:
             rendered = render_error(error, current_request_id())
+            if isinstance(error, PayloadTooLarge):
+                await read_on(receive)
         except Exception:
             log.exception("request_failed", path=scope["path"])
             rendered = render_unexpected(current_request_id())
@@ -186,9 +198,7 @@ class Gateway:
             raise ForbiddenOrigin(origin)
 
     def _open_upstream(self, route: deployments.Route, address: deployments.UpstreamAddress) -> Upstream:
-        headers = partial(
-            remote_headers, self._documents, route, address, self._settings.replicas.exposed_environment
-        )
+        headers = partial(remote_headers, self._documents, route, address, self._variables)
         return Upstream(address, self._http, headers, self._limits, self._spawn)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -226,7 +236,7 @@ def create_app(settings: Settings) -> Starlette:
 
     return Starlette(
         routes=[Route("/health", health), Route("/metrics", metrics), Mount("/mcp", app=serve)],
-        middleware=[Middleware(RequestIdMiddleware)],
+        middleware=[Middleware(RequestContext)],
         lifespan=lifespan,
     )
 

@@ -1,19 +1,17 @@
 """The headers that a remote server is sent: its configuration's own, and never the caller's."""
 
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mcp_platform.contracts.deployments import Route, UpstreamAddress
 from mcp_platform.contracts.mcps import McpConfig
 from mcp_platform.errors import UpstreamFailed
-from storage.documents import CONFIGS, Documents
-
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+from mcp_platform.names import Collection
+from mcp_platform.variables import UnknownVariable, Variables
+from storage.documents import Documents
 
 
 async def remote_headers(
-    documents: Documents, route: Route, address: UpstreamAddress, exposed: Sequence[str]
+    documents: Documents, route: Route, address: UpstreamAddress, variables: Variables
 ) -> Mapping[str, str]:
     """Give the headers of the server in the route's configuration, with `${NAME}` resolved.
 
@@ -22,22 +20,11 @@ async def remote_headers(
     """
     if address.server is None:
         return {}
-    document = await documents.get(CONFIGS, route.config_key)
-    config = McpConfig.model_validate(document or {})
-    for server in config.servers:
-        if server.name == address.server:
-            return {name: _resolve(name, value, exposed) for name, value in server.headers.items()}
-    return {}
-
-
-def _resolve(header: str, value: str, exposed: Sequence[str]) -> str:
-    def variable(match: re.Match[str]) -> str:
-        name = match[1]
-        found = os.environ.get(name) if name in exposed else None
-        if found is None:
-            raise UpstreamFailed(
-                f"The header {header} refers to ${{{name}}}, which is not set or not exposed"
-            )
-        return found
-
-    return _REFERENCE.sub(variable, value)
+    document = await documents.get(Collection.CONFIGS, route.config_key)
+    try:
+        server = McpConfig.model_validate(document or {}).server(address.server)
+        return variables.resolve_all(server.headers)
+    except UnknownVariable as unknown:
+        raise UpstreamFailed(f"The server's headers cannot be made: {unknown}") from None
+    except ValueError as missing:
+        raise UpstreamFailed(f"The server is not configured any more: {missing}") from None

@@ -26,11 +26,8 @@ class Variables:
     """
 
     def __init__(self, environment: Mapping[str, str], exposed: Collection[str]) -> None:
-        self._values = {
-            name: environment[name]
-            for name in exposed
-            if name in environment and not name.startswith("MCP_PLATFORM_")
-        }
+        self._environment = environment
+        self._exposed = frozenset(name for name in exposed if not name.startswith("MCP_PLATFORM_"))
 
     def resolve(self, text: str) -> str:
         """Replace each `${NAME}` in the text.
@@ -40,10 +37,10 @@ class Variables:
         """
 
         def value(match: re.Match[str]) -> str:
-            try:
-                return self._values[match[1]]
-            except KeyError:
-                raise UnknownVariable(match[1]) from None
+            name = match[1]
+            if name not in self._exposed or name not in self._environment:
+                raise UnknownVariable(name)
+            return self._environment[name]
 
         return _REFERENCE.sub(value, text)
 

@@ -5,19 +5,12 @@ transaction over both stores is needed. What no row points to is swept later.
 """
 
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from mcp_platform.settings import Settings
 from storage.documents.mongo import MongoDocuments
 from storage.documents.sql import SqlDocuments
 from storage.sql.engine import Database
-
-CONFIGS: Final = "mcp_configs"
-"""What an MCP's `config_key` points to."""
-IDEAS: Final = "ideas"
-"""What a feasibility order's `idea_key` points to."""
-RESULTS: Final = "task_results"
-"""What a task's `result_key` points to."""
 
 
 class Documents(Protocol):

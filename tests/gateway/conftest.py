@@ -30,12 +30,11 @@ from mcp_platform.contracts.deployments import (
     ReplicaState,
 )
 from mcp_platform.contracts.mcps import Mcp, McpStatus
-from mcp_platform.names import Channel
+from mcp_platform.names import Channel, Collection
 from mcp_platform.security.api_keys import api_key_hash, new_api_key
 from mcp_platform.security.keys import load_master_key
 from mcp_platform.security.tokens import Tokens
 from mcp_platform.settings import GatewaySettings, ReplicaSettings, Settings, SqlSettings
-from storage.documents import CONFIGS
 from storage.sql.migrate import migrate
 from storage.sql.tables import UserRow
 from storage.stores import Stores, open_stores
@@ -93,7 +92,7 @@ class Platform:
             updated_at=_now(),
         )
         servers = [{"name": "far", "url": urls[0] if urls else "http://localhost", "headers": headers or {}}]
-        await self.stores.documents.put(CONFIGS, mcp.config_key, {"servers": servers})
+        await self.stores.documents.put(Collection.CONFIGS, mcp.config_key, {"servers": servers})
         deployment = Deployment(
             id=uuid4(),
             mcp_id=mcp.id,

@@ -180,7 +180,8 @@ async def test_a_body_over_the_limit_is_refused_while_it_streams(platform: Platf
         ):
             assert response.status == 413
             assert (await response.json())["error_code"] == "PAYLOAD_TOO_LARGE"
-    assert sent < 10_000_000
+    # The limit, the little that is read on so that the answer arrives, and the kernel's buffers.
+    assert sent < 16_000_000
 
 
 @pytest.mark.usefixtures("server")

@@ -1,0 +1,99 @@
+"""What surrounds every HTTP request of the API and of the gateway: an id, a log line, a figure."""
+
+import asyncio
+import re
+import time
+from contextlib import suppress
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from prometheus_client import Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mcp_platform.rendering import REQUEST_ID_HEADER, render_unexpected
+
+logger = structlog.get_logger(__name__)
+
+_ACCEPTABLE_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
+_DRAINED_BYTES: Final = 2_097_152
+_DRAINED_SECONDS: Final = 2.0
+
+_REQUESTS: Final = Histogram(
+    "mcp_platform_http_request_seconds",
+    "HTTP requests by route and status; calls of tools have figures of their own.",
+    ["method", "route", "status"],
+)
+
+
+class RequestContext:
+    """Gives each request an id, which its answer and all its log lines carry.
+
+    The query string is never logged: on `/ws` and `/events` it holds a token. Calls of tools, beneath
+    `/mcp/`, are metered by the gateway and logged only when they fail by a fault of ours.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        request_id = given if _ACCEPTABLE_ID.match(given) else uuid4().hex
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        started = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, answer)
+            except Exception:
+                logger.exception("request_failed", path=scope["path"])
+                if status or scope["type"] == "websocket":
+                    raise
+                code, body, headers = render_unexpected(request_id)
+                await JSONResponse(body, code, headers)(scope, receive, answer)
+            finally:
+                _note(scope, status, time.perf_counter() - started)
+
+
+def current_request_id() -> str:
+    """Give the id of the request that is being served; a new one outside of any."""
+    bound = structlog.contextvars.get_contextvars().get("request_id")
+    return bound if isinstance(bound, str) else uuid4().hex
+
+
+async def read_on(receive: Receive) -> None:
+    """Take in the rest of a refused body, within bounds: who is cut off while sending sees no answer."""
+    left = _DRAINED_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAINED_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+
+
+def _note(scope: Scope, status: int, seconds: float) -> None:
+    if scope["path"].startswith("/mcp/") and status < 500:
+        return
+    method = scope.get("method", "WEBSOCKET")
+    logger.info(
+        "request", method=method, path=scope["path"], status=status or None, ms=round(seconds * 1000, 1)
+    )
+    if scope["type"] == "http":
+        # The route's pattern, not the path: ids in labels would grow without bound.
+        route = getattr(scope.get("route"), "path", "other")
+        _REQUESTS.labels(method, route, status).observe(seconds)
