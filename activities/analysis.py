@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.feasibility_rules import find_capabilities, important_words, problems_of, server_kinds
+from activities.feasibility_rules import (
+    count_words,
+    find_capabilities,
+    important_words,
+    problems_of,
+    server_kinds,
+)
 from mcp_platform.contracts.analysis import Feasibility, Idea, IdeaFacts, JudgeOrder, KnownMcps
 from mcp_platform.names import Collection
 
@@ -42,7 +48,7 @@ class AnalysisActivities:
             capabilities=find_capabilities(idea),
             servers=server_kinds(idea),
             problems=problems_of(idea),
-            words=len(idea.description.split()),
+            words=count_words(idea.description),
         )
 
     @activity.defn(name="analysis.find_known")

@@ -140,7 +140,9 @@ _BROKEN = 0.25
 def find_capabilities(idea: Idea) -> list[str]:
     """Tell what the idea wants, by its words and by its explicit requirements, which win."""
     text = f"{idea.name}\n{idea.description}\n{json.dumps(idea.model_extra, ensure_ascii=False)}"
-    text += json.dumps([value for value in idea.requirements.values() if not isinstance(value, bool)])
+    text += json.dumps(
+        [value for value in idea.requirements.values() if not isinstance(value, bool)], ensure_ascii=False
+    )
     found = {rule.capability for rule in _RULES if rule.pattern.search(text)}
     for flag, capability in _FLAGS.items():
         if idea.requirements.get(flag) is True:
@@ -169,6 +171,11 @@ def problems_of(idea: Idea) -> list[str]:
     except ValidationError as error:
         return [f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']}" for item in error.errors()]
     return []
+
+
+def count_words(text: str) -> int:
+    """Count the words; in Chinese, which has no spaces, every character."""
+    return len(re.findall(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+", text))
 
 
 def important_words(idea: Idea) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 from temporalio.client import Client
@@ -44,7 +45,8 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
             app.state.parts = await _open_parts(settings, temporal, stack)
             yield
 
-    app = FastAPI(
+    # The pages' scripts come from a package, not from somebody's servers: they work without internet.
+    app = FastAPIOffline(
         title="MCP Platform",
         version=__version__,
         summary="Takes MCP servers from an idea to production, and keeps them there.",
@@ -52,6 +54,7 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
         swagger_ui_oauth2_redirect_url="/api/docs/oauth2-redirect",
         redoc_url="/api/redoc",
         openapi_url="/api/openapi.json",
+        static_url="/api/static",
         lifespan=lifespan,
     )
     v1 = APIRouter(prefix="/api/v1")

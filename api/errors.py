@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from temporalio.service import RPCError, RPCStatusCode
 
 from mcp_platform.errors import (
@@ -27,22 +28,26 @@ def install_error_handlers(app: FastAPI) -> None:
     """Render every error in the contract's form."""
 
     @app.exception_handler(PlatformError)
-    async def platform_error(request: Request, error: PlatformError) -> JSONResponse:
-        return _answer(request, error)
+    async def platform_error(connection: HTTPConnection, error: PlatformError) -> JSONResponse:
+        answer = _answer(error)
+        if isinstance(connection, WebSocket):
+            # Refused before it was accepted, so that the client sees status and reason.
+            await connection.send_denial_response(answer)
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _answer(request, _from_validation(error))
+        return _answer(_from_validation(error))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        return _answer(request, _from_http(request, error))
+        return _answer(_from_http(request, error))
 
     @app.exception_handler(RPCError)
     async def temporal_error(request: Request, error: RPCError) -> JSONResponse:
         if error.status not in _TEMPORAL_AWAY:
             raise error
-        return _answer(request, Unavailable("Temporal cannot be reached", part="temporal"))
+        return _answer(Unavailable("Temporal cannot be reached", part="temporal"))
 
 
 def problems_of(errors: list[Any]) -> list[dict[str, Any]]:
@@ -77,6 +82,6 @@ def _from_http(request: Request, error: HTTPException) -> PlatformError:
     raise error
 
 
-def _answer(request: Request, error: PlatformError) -> JSONResponse:
+def _answer(error: PlatformError) -> JSONResponse:
     status, body, headers = render_error(error, current_request_id())
     return JSONResponse(body, status, headers)

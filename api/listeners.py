@@ -70,7 +70,8 @@ class Listeners:
                 self._follow(listener, task.task_id)
 
     def _follow(self, listener: _Listener, task_id: str) -> None:
-        if task_id not in listener.tasks:
+        # One that left while the rows were read must not be followed for: nobody would end that.
+        if listener in self._listeners and task_id not in listener.tasks:
             listener.tasks.add(task_id)
             self._hub.subscribe(task_id, listener.outbox)
 

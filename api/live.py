@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Annotated, Literal
 
 import structlog
@@ -69,27 +68,28 @@ async def _send_all(socket: WebSocket, outbox: Outbox) -> None:
 async def _receive_all(
     socket: WebSocket, parts: Parts, caller: Principal, outbox: Outbox, subscribed: set[str]
 ) -> None:
-    with suppress(WebSocketDisconnect):
-        while True:
-            text = await socket.receive_text()
-            try:
-                order = SocketOrder.model_validate_json(text)
-            except ValidationError:
-                _complain(
-                    outbox, 'send {"type": "subscribe" or "unsubscribe", "task_id": "…"}', "INVALID_REQUEST"
-                )
-                continue
-            if order.type == "unsubscribe":
-                subscribed.discard(order.task_id)
-                parts.hub.unsubscribe(order.task_id, outbox)
-                continue
-            try:
-                await parts.tasks.authorise(order.task_id, caller)
-            except PlatformError as error:
-                _complain(outbox, str(error), error.code, order.task_id)
-            else:
-                subscribed.add(order.task_id)
-                parts.hub.subscribe(order.task_id, outbox)
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        try:
+            order = SocketOrder.model_validate_json(message.get("text") or message.get("bytes") or "")
+        except ValidationError:
+            _complain(
+                outbox, 'send {"type": "subscribe" or "unsubscribe", "task_id": "…"}', "INVALID_REQUEST"
+            )
+            continue
+        if order.type == "unsubscribe":
+            subscribed.discard(order.task_id)
+            parts.hub.unsubscribe(order.task_id, outbox)
+            continue
+        try:
+            await parts.tasks.authorise(order.task_id, caller)
+        except PlatformError as error:
+            _complain(outbox, str(error), error.code, order.task_id)
+        else:
+            subscribed.add(order.task_id)
+            parts.hub.subscribe(order.task_id, outbox)
 
 
 def _complain(outbox: Outbox, detail: str, code: str, task_id: str | None = None) -> None:

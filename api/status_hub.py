@@ -101,6 +101,9 @@ class StatusHub:
                     break
             except (RPCError, Unavailable) as error:
                 logger.info("task_watch_interrupted", task_id=task_id, error=str(error))
+            except Exception:
+                # A watcher that died would leave its listeners waiting for ever.
+                logger.exception("task_watch_failed", task_id=task_id)
             delay = _FIRST_RETRY if watch.last != known else min(delay * 2, _LONGEST_RETRY)
             await asyncio.sleep(delay)
         if self._watches.get(task_id) is watch:

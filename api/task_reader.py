@@ -22,7 +22,7 @@ from workflows.tasks import TaskWorkflow
 
 logger = structlog.get_logger(__name__)
 
-_ENDED_FROM_OUTSIDE = (WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.TIMED_OUT)
+_STILL_GOING = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
 _QUERY_TIMEOUT = timedelta(seconds=2)
 
 
@@ -84,7 +84,7 @@ class TaskReader:
         return _render(
             record.model_copy(
                 update={
-                    "status": status.status if status.revision else record.status,
+                    "status": status.status if status.revision or status.status.final else record.status,
                     "progress": status.progress,
                     "message": status.message or record.message,
                     "error": status.error,
@@ -109,12 +109,12 @@ class TaskReader:
         except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
             logger.info("task_query_failed", task_id=task_id, error=str(error))
             return None
-        if closed_as in _ENDED_FROM_OUTSIDE and not status.status.final:
-            reason = f"its workflow was ended from outside ({closed_as.name.lower()})"
-            return status.model_copy(
-                update={"status": TaskState.FAILED, "message": "Failed", "error": reason}
-            )
-        return status
+        if closed_as is None or closed_as in _STILL_GOING or status.status.final:
+            return status
+        if closed_as is WorkflowExecutionStatus.CANCELED:
+            return status.model_copy(update={"status": TaskState.CANCELLED, "message": "Cancelled"})
+        reason = f"its workflow was ended from outside ({closed_as.name.lower()})"
+        return status.model_copy(update={"status": TaskState.FAILED, "message": "Failed", "error": reason})
 
 
 def _render(record: TaskRecord, *, result: dict[str, Any] | None = None, stale: bool = False) -> TaskView:

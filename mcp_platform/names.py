@@ -42,11 +42,6 @@ def deployment_workflow_id(deployment_id: UUID) -> str:
     return f"deployment-{deployment_id}"
 
 
-def feasibility_task_id(task_id: UUID) -> str:
-    """Give the id of a feasibility task and its workflow: a plain UUID, as the API's users know it."""
-    return str(task_id)
-
-
 class Collection(StrEnum):
     """Collections of immutable documents, each with a key of its own."""
 

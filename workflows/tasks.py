@@ -29,8 +29,8 @@ class TaskWorkflow:
 
     async def _carry_out(self, steps: Callable[[], Awaitable[dict[str, Any]]]) -> TaskStatus:
         """Run the steps and record what came of them, also when they fail or are cancelled."""
-        await workflow.execute_activity_method(TaskActivities.begin, workflow.info().workflow_id, **QUICK)
         try:
+            await workflow.execute_activity_method(TaskActivities.begin, workflow.info().workflow_id, **QUICK)
             result = await steps()
         except (ActivityError, asyncio.CancelledError) as error:
             if is_cancelled_exception(error):

@@ -12,7 +12,7 @@ from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.contracts.analysis import AnalyzeFeasibility, FeasibilityOrder
 from mcp_platform.contracts.events import Event, EventType
 from mcp_platform.contracts.tasks import TaskKind, TaskRecord, TaskState
-from mcp_platform.names import Channel, Collection, TaskQueue, feasibility_task_id
+from mcp_platform.names import Channel, Collection, TaskQueue
 from workflows.analysis import FeasibilityWorkflow
 
 router = APIRouter(prefix="/analyze", tags=["Analysis"])
@@ -23,7 +23,7 @@ Analyser = Annotated[Principal, Depends(Requires(Permission.ANALYSIS_RUN))]
 @router.post("/feasibility", status_code=status.HTTP_202_ACCEPTED)
 async def analyze_feasibility(order: AnalyzeFeasibility, caller: Analyser, parts: PartsDep) -> TaskAccepted:
     """Start judging an idea; the result is read from the task."""
-    task_id = feasibility_task_id(uuid4())
+    task_id = str(uuid4())
     # The document, the row, the workflow: a crash between any two leaves nothing that misleads.
     await parts.stores.documents.put(Collection.IDEAS, task_id, order.config.model_dump(mode="json"))
     record = TaskRecord(

@@ -1,28 +1,65 @@
-"""A Temporal dev server in memory, with the flags of the embedded one."""
+"""Temporal servers: a dev server in memory with the embedded one's flags, and one that skips time."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from mcp_platform.cli.temporal_server import DYNAMIC_CONFIG, TemporalUnavailable, find_or_get
 from mcp_platform.plugin import PLATFORM
 from mcp_platform.settings import TemporalSettings
-from tests.services.process import unavailable
+from tests.services.process import program, unavailable
+
+_TIME_SKIPPING: Final = Path(__file__).parents[2] / ".cache/services/time-skipping/temporal-test-server"
+
+
+async def dev_server(changes: dict[str, str] | None = None) -> WorkflowEnvironment:
+    """Start a dev server in memory, with changes to its dynamic configuration."""
+    try:
+        path = await find_or_get(TemporalSettings(), lambda line: None)
+    except TemporalUnavailable as error:
+        unavailable(str(error))
+    configuration = DYNAMIC_CONFIG | (changes or {})
+    flags = [f"--dynamic-config-value={name}={value}" for name, value in configuration.items()]
+    return await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(path), dev_server_extra_args=flags, plugins=[PLATFORM]
+    )
+
+
+async def time_skipping_server() -> WorkflowEnvironment:
+    """Start a server whose clock jumps while nothing but timers is pending."""
+    program("java")
+    if not _TIME_SKIPPING.exists():
+        unavailable("Temporal's time-skipping test server is not installed")
+    return await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=str(_TIME_SKIPPING), plugins=[PLATFORM]
+    )
+
+
+async def new_namespace(client: Client) -> Client:
+    """Make a namespace, so that no other worker takes what is started in it; a client of it."""
+    name = f"test-{uuid4().hex[:8]}"
+    retention = Duration()
+    retention.FromTimedelta(timedelta(days=1))
+    await client.workflow_service.register_namespace(
+        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
+    )
+    return await Client.connect(
+        client.service_client.config.target_host, namespace=name, plugins=[PLATFORM]
+    )
 
 
 @pytest.fixture(scope="session")
 async def temporal_environment() -> AsyncIterator[WorkflowEnvironment]:
     """Give the session's Temporal server."""
-    try:
-        program = await find_or_get(TemporalSettings(), lambda line: None)
-    except TemporalUnavailable as error:
-        unavailable(str(error))
-    flags = [f"--dynamic-config-value={name}={value}" for name, value in DYNAMIC_CONFIG.items()]
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(program), dev_server_extra_args=flags, plugins=[PLATFORM]
-    ) as environment:
+    async with await dev_server() as environment:
         yield environment
 
 
