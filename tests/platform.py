@@ -151,7 +151,7 @@ def quick_settings(folder: Path) -> Settings:
         data_dir=folder,
         api=ApiSettings(port=free_port(), max_body_bytes=100_000),
         admin=AdminSettings.model_validate({"password": ADMIN_PASSWORD}),
-        replicas=ReplicaSettings(check_interval=0.2, check_timeout=2.0, patience=10.0, stop_grace=1.0),
+        replicas=ReplicaSettings(check_interval=0.2, check_timeout=2.0, patience=8.0, stop_grace=1.0),
         logs=LogSettings(level="warning"),
     )
 

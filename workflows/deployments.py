@@ -52,18 +52,18 @@ class DeploymentWorkflow:
     async def run(self, order: DeploymentOrder) -> DeploymentReport:
         """Return only when the deployment was stopped and nothing of it runs any more."""
         try:
-            await self._serve()
+            await self._serve_until_due()
         except (asyncio.CancelledError, ActivityError) as error:
             if not is_cancelled_exception(error):
                 raise
             # Cancelled in Temporal's own UI: the same as a stop. Delivered once, so the rest runs.
             self._stopping = True
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        await self._release_keepers()
         if not self._stopping:
             workflow.continue_as_new(
                 order.model_copy(update={"replicas": self._wished, "slots": list(self._slots.values())})
             )
+        await self._release_keepers()
+        await workflow.wait_condition(workflow.all_handlers_finished)
         return await self._wind_up()
 
     @workflow.signal
@@ -96,6 +96,15 @@ class DeploymentWorkflow:
         """Tell what is true now."""
         return self._report()
 
+    async def _serve_until_due(self) -> None:
+        """Serve until told to stop, or until this run may hand over to the next one."""
+        while not self._stopping:
+            await self._serve()
+            await self._release_keepers()
+            # An update that came in the meantime is carried out by this run.
+            if workflow.all_handlers_finished():
+                return
+
     async def _serve(self) -> None:
         """Keep the replicas kept and the record true, until told to stop or the history is long."""
         while not self._stopping:
@@ -108,16 +117,19 @@ class DeploymentWorkflow:
                 await workflow.execute_activity_method(DeploymentActivities.record, report, **QUICK)
                 self._recorded = report
                 continue
-            if workflow.info().is_continue_as_new_suggested():
+            if self._should_hand_over():
                 return
             await workflow.wait_condition(self._has_news)
+
+    def _should_hand_over(self) -> bool:
+        return workflow.info().is_continue_as_new_suggested() and workflow.all_handlers_finished()
 
     def _has_news(self) -> bool:
         return (
             self._stopping
             or self._report() != self._recorded
             or len(self._keepers) < self._wished
-            or workflow.info().is_continue_as_new_suggested()
+            or self._should_hand_over()
         )
 
     async def _keep(self, ordinal: int) -> None:
@@ -193,7 +205,7 @@ class DeploymentWorkflow:
             self._released.add(ordinal)
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
-            del self._keepers[ordinal]
+            self._keepers.pop(ordinal, None)
             self._released.discard(ordinal)
 
     async def _wind_up(self) -> DeploymentReport:

@@ -61,6 +61,11 @@ def write_secret_file(path: Path, text: str) -> bool:
             os.link(draft, path)
         except FileExistsError:
             return False
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         return True
     finally:
         draft.unlink()

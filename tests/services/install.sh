@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the servers that tests run against, as far as they are missing: MariaDB, Redis and a JDK
-# from Debian's packages (as root), and a MongoDB-protocol server from Maven Central into .cache/services.
-# Quick, and silent but for one line, when all is there. Temporal is `make install`'s.
+# from Debian's packages (as root), a MongoDB-protocol server and Temporal's time-skipping test server from
+# Maven Central into .cache/services. Quick, and silent but for one line, when all is there. Temporal's own
+# server is `make install`'s.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 PATH="$PATH:/usr/local/sbin:/usr/sbin"
@@ -34,15 +35,27 @@ if ((${#packages[@]})); then
   fi
 fi
 
+# jars SOURCE TARGET: gets what SOURCE/pom.xml lists into TARGET/lib.
+jars() {
+  rm -rf "$2"
+  mkdir -p "$2"
+  mvn -q -B -f "$1/pom.xml" dependency:copy-dependencies -DoutputDirectory="$PWD/$2/lib" -DincludeScope=runtime
+}
+
 source=tests/services/mongo
 target=.cache/services/mongo
 if [[ ! -e $target/done || $source/Main.java -nt $target/done || $source/pom.xml -nt $target/done ]]; then
   say "getting mongo-java-server from Maven Central into $target"
-  rm -rf "$target"
-  mkdir -p "$target"
-  mvn -q -B -f "$source/pom.xml" dependency:copy-dependencies \
-    -DoutputDirectory="$PWD/$target/lib" -DincludeScope=runtime
+  jars "$source" "$target"
   javac -d "$target/classes" -cp "$target/lib/*" "$source/Main.java"
   touch "$target/done"
+fi
+
+source=tests/services/time_skipping
+target=.cache/services/time-skipping
+if [[ ! -e $target/temporal-test-server || $source/pom.xml -nt $target/temporal-test-server ]]; then
+  say "getting Temporal's time-skipping test server from Maven Central into $target"
+  jars "$source" "$target"
+  install -m 755 "$source/temporal-test-server" "$target/temporal-test-server"
 fi
 say "all servers are installed"
