@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,6 +12,7 @@ from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.heartbeat import beating
 from mcp_platform.contracts.deployments import (
     Deployment,
     DeploymentOrder,
@@ -23,7 +24,7 @@ from mcp_platform.contracts.deployments import (
     ReplicaState,
 )
 from mcp_platform.contracts.tasks import TaskRecord, TaskState
-from mcp_platform.names import Channel, deployment_workflow_id
+from mcp_platform.names import Channel, Collection, deployment_workflow_id
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -35,6 +36,9 @@ logger = structlog.get_logger(__name__)
 
 _GRACE = timedelta(seconds=30)
 """A record younger than this may belong to a request that is still being handled."""
+_DOCUMENT_GRACE = timedelta(days=1)
+"""The same for documents, which are written before the row that points to them."""
+_PAGE = 500
 
 _OPEN = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
 
@@ -67,6 +71,32 @@ class MonitoringActivities:
         if findings != Findings():
             logger.warning("reconciled", findings=findings.model_dump(mode="json"))
         return findings
+
+    @activity.defn(name="monitoring.sweep_documents")
+    async def sweep_documents(self) -> int:
+        """Delete old documents that no row points to, as a crash or a deletion leaves them; count them."""
+        deleted = 0
+        async with beating():
+            for collection in Collection:
+                async for keys in self._old_keys(collection):
+                    async with self._stores.read() as rows:
+                        if collection is Collection.CONFIGS:
+                            used = await rows.mcps.used_configs(keys)
+                        else:
+                            used = await rows.tasks.known(keys)
+                    for key in set(keys) - used:
+                        await self._stores.documents.delete(collection, key)
+                        deleted += 1
+        if deleted:
+            logger.info("documents_swept", count=deleted)
+        return deleted
+
+    async def _old_keys(self, collection: Collection) -> AsyncIterator[list[str]]:
+        before = datetime.now(UTC) - _DOCUMENT_GRACE
+        after = ""
+        while keys := await self._stores.documents.keys_older_than(collection, before, _PAGE, after):
+            yield keys
+            after = keys[-1]
 
     async def sweep_replicas(self) -> list[UUID]:
         """End replicas on this machine that no deployment owns."""

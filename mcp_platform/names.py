@@ -35,6 +35,8 @@ REPLICA_MARKER: Final = "MCP_PLATFORM_REPLICA"
 
 RECONCILE_SCHEDULE: Final = "reconcile"
 """Id of the schedule, and prefix of its workflows, that compares records with the truth."""
+SWEEP_SCHEDULE: Final = "sweep"
+"""The same for the one that removes what nothing points to."""
 
 
 def deployment_workflow_id(deployment_id: UUID) -> str:

@@ -22,6 +22,7 @@ from storage.sql.engine import Database
 from storage.sql.migrate import migrate
 from storage.sql.tables import Base
 from tests.platform import RunningPlatform, quick_settings, running_platform
+from tests.waiting import in_one_task
 
 pytest_plugins = [
     "tests.services.mariadb",
@@ -123,5 +124,5 @@ async def platform(
 ) -> AsyncIterator[RunningPlatform]:
     """Give the session's platform: embedded stores, a real Temporal, real replicas."""
     settings = quick_settings(tmp_path_factory.mktemp("platform"))
-    async with running_platform(settings, temporal_environment.client) as running:
+    async with in_one_task(running_platform(settings, temporal_environment.client)) as running:
         yield running

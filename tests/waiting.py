@@ -2,10 +2,33 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+@asynccontextmanager
+async def in_one_task(context: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context in a task of its own: pytest sets fixtures up and down in two."""
+    entered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    leave = asyncio.Event()
+
+    async def own() -> None:
+        async with context as value:
+            entered.set_result(value)
+            await leave.wait()
+
+    owner = asyncio.create_task(own())
+    await asyncio.wait({entered, owner}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if not entered.done():
+            await owner
+        yield entered.result()
+    finally:
+        leave.set()
+        await owner
 
 PATIENCE = 30.0
 

@@ -79,6 +79,7 @@ def _workers(
                 analysis.find_known,
                 analysis.judge,
                 deployments.record,
+                monitoring.sweep_documents,
             ],
             graceful_shutdown_timeout=_FAREWELL,
         ),

@@ -2,6 +2,6 @@
 
 from workflows.analysis import FeasibilityWorkflow
 from workflows.deployments import DeploymentWorkflow
-from workflows.monitoring import ReconcileWorkflow
+from workflows.monitoring import ReconcileWorkflow, SweepWorkflow
 
-WORKFLOWS: list[type] = [DeploymentWorkflow, FeasibilityWorkflow, ReconcileWorkflow]
+WORKFLOWS: list[type] = [DeploymentWorkflow, FeasibilityWorkflow, ReconcileWorkflow, SweepWorkflow]

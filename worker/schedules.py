@@ -16,30 +16,38 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
-from mcp_platform.names import RECONCILE_SCHEDULE, TaskQueue
-from workflows.monitoring import ReconcileWorkflow
+from mcp_platform.names import RECONCILE_SCHEDULE, SWEEP_SCHEDULE, TaskQueue
+from workflows.monitoring import ReconcileWorkflow, SweepWorkflow
 
-SCHEDULES = {
-    RECONCILE_SCHEDULE: Schedule(
+_SCHEDULED = (
+    (RECONCILE_SCHEDULE, ReconcileWorkflow, timedelta(minutes=1)),
+    (SWEEP_SCHEDULE, SweepWorkflow, timedelta(days=1)),
+)
+
+
+def _schedule(
+    name: str, workflow: type[ReconcileWorkflow] | type[SweepWorkflow], every: timedelta
+) -> Schedule:
+    return Schedule(
         action=ScheduleActionStartWorkflow(
-            ReconcileWorkflow.run,
-            id=RECONCILE_SCHEDULE,
+            workflow.run,
+            id=name,
             task_queue=TaskQueue.ORCHESTRATION,
-            execution_timeout=timedelta(minutes=5),
+            execution_timeout=timedelta(hours=2),
         ),
-        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(minutes=1))]),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
         policy=SchedulePolicy(
             overlap=ScheduleOverlapPolicy.SKIP,
-            # After an outage one comparison is enough.
+            # After an outage one run is enough.
             catchup_window=timedelta(minutes=1),
         ),
-    ),
-}
+    )
 
 
 async def ensure_schedules(temporal: Client) -> None:
     """Create the schedules, or bring existing ones up to date, and run each once now."""
-    for name, schedule in SCHEDULES.items():
+    for name, workflow, every in _SCHEDULED:
+        schedule = _schedule(name, workflow, every)
         try:
             await temporal.create_schedule(name, schedule, trigger_immediately=True)
         except ScheduleAlreadyRunningError:

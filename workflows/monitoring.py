@@ -1,4 +1,4 @@
-"""Comparing the records with the truth, every minute."""
+"""Comparing the records with the truth every minute, and clearing away what is left once a day."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from activities.monitoring import MonitoringActivities
 from mcp_platform.contracts.deployments import DeploymentOrder, Findings
 from mcp_platform.names import deployment_workflow_id
 from workflows.deployments import DeploymentWorkflow
-from workflows.policies import RECONCILING
+from workflows.policies import RECONCILING, SWEEPING
 
 
 @workflow.defn(name="monitoring.reconcile")
@@ -34,3 +34,13 @@ class ReconcileWorkflow:
             )
         except WorkflowAlreadyStartedError:
             workflow.logger.info("deployment was started meanwhile: %s", order.deployment_id)
+
+
+@workflow.defn(name="monitoring.sweep")
+class SweepWorkflow:
+    """Remove what nothing points to any more, once a day."""
+
+    @workflow.run
+    async def run(self) -> int:
+        """Answer with how many documents were removed."""
+        return await workflow.execute_activity_method(MonitoringActivities.sweep_documents, **SWEEPING)

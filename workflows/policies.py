@@ -65,3 +65,10 @@ RECONCILING = ActivityConfig(
     retry_policy=_PATIENT,
 )
 """One comparison of records and truth; the next minute brings the next one."""
+
+SWEEPING = ActivityConfig(
+    start_to_close_timeout=timedelta(hours=1),
+    heartbeat_timeout=timedelta(seconds=30),
+    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=5), maximum_attempts=5),
+)
+"""A walk through all documents; what one day does not manage the next one does."""

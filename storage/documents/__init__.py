@@ -32,8 +32,8 @@ class Documents(Protocol):
         """Remove a document; finding none is success."""
         ...
 
-    async def keys_older_than(self, collection: str, moment: datetime, limit: int) -> list[str]:
-        """List keys of documents that were put before this moment, oldest first."""
+    async def keys_older_than(self, collection: str, moment: datetime, limit: int, after: str) -> list[str]:
+        """List keys of documents that were put before this moment, in order, from behind `after` on."""
         ...
 
     async def ping(self) -> None:

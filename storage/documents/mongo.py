@@ -74,14 +74,11 @@ class MongoDocuments:
         with _reachable():
             await self._collection(collection).delete_one({"_id": key})
 
-    async def keys_older_than(self, collection: str, moment: datetime, limit: int) -> list[str]:
-        """List keys of documents that were put before this moment, oldest first."""
-        documents = self._collection(collection)
-        order = [("created_at", 1), ("_id", 1)]
+    async def keys_older_than(self, collection: str, moment: datetime, limit: int, after: str) -> list[str]:
+        """List keys of documents that were put before this moment, in order, from behind `after` on."""
+        old = {"_id": {"$gt": after}, "created_at": {"$lt": moment}}
         with _reachable():
-            # Only this query wants an index, and making one that exists costs nothing.
-            await documents.create_index(order)
-            cursor = documents.find({"created_at": {"$lt": moment}}, {"_id": 1}).sort(order).limit(limit)
+            cursor = self._collection(collection).find(old, {"_id": 1}).sort("_id", 1).limit(limit)
             return [found["_id"] async for found in cursor]
 
     async def ping(self) -> None:

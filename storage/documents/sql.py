@@ -43,14 +43,11 @@ class SqlDocuments:
         async with self._database.write() as session:
             await session.execute(row)
 
-    async def keys_older_than(self, collection: str, moment: datetime, limit: int) -> list[str]:
-        """List keys of documents that were put before this moment, oldest first."""
-        query = (
-            select(DocumentRow.key)
-            .where(DocumentRow.collection == collection, DocumentRow.created_at < moment)
-            .order_by(DocumentRow.created_at, DocumentRow.key)
-            .limit(limit)
-        )
+    async def keys_older_than(self, collection: str, moment: datetime, limit: int, after: str) -> list[str]:
+        """List keys of documents that were put before this moment, in order, from behind `after` on."""
+        old = (DocumentRow.collection == collection, DocumentRow.created_at < moment)
+        query = select(DocumentRow.key).where(*old, DocumentRow.key > after).order_by(DocumentRow.key)
+        query = query.limit(limit)
         async with self._database.read() as session:
             return list(await session.scalars(query))
 

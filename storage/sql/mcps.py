@@ -1,6 +1,7 @@
 """Registered MCPs and their history."""
 
 import builtins
+from collections.abc import Collection
 from typing import Literal
 from uuid import UUID
 
@@ -107,6 +108,12 @@ class McpRepository(Repository[SessionT]):
                 deployment_id=str(deployment_id),
             )
         return await changed_rows(self._session, delete(McpRow).where(McpRow.id == mcp_id)) == 1
+
+    async def used_configs(self, keys: Collection[str]) -> set[str]:
+        """Find which of these configurations a version or a deployment points to."""
+        versions = select(McpVersionRow.config_key).where(McpVersionRow.config_key.in_(keys))
+        deployments = select(DeploymentRow.config_key).where(DeploymentRow.config_key.in_(keys))
+        return set(await self._session.scalars(versions.union(deployments)))
 
     async def _record(
         self: "McpRepository[WriteSession]", mcp: Mcp, changed_by: UUID, change: Literal["create", "update"]

@@ -1,6 +1,7 @@
 """Records of background operations."""
 
 import builtins
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -82,6 +83,10 @@ class TaskRepository(Repository[SessionT]):
         if owner_id is not None:
             query = query.where(TaskRow.owner_id == owner_id)
         return [_task(row) for row in await self._session.scalars(query)]
+
+    async def known(self, task_ids: Collection[str]) -> set[str]:
+        """Find which of these tasks there are."""
+        return set(await self._session.scalars(select(TaskRow.task_id).where(TaskRow.task_id.in_(task_ids))))
 
 
 def _task(row: TaskRow) -> TaskRecord:
