@@ -3,7 +3,7 @@
 # make demo      a tour of what runs, in a second terminal
 # make test      all tests, on real servers            ARGS="-k gateway" passes options on
 # make check     format, lint, types, import rules; changes nothing
-# make bench     what a durable call costs on this machine
+# make bench     what calls and workflows cost here     ARGS=gateway runs one of the two
 # make lock      writes the lock files anew from pyproject.toml; UPGRADE=1 takes newer versions
 # make clean     removes .venv and .cache; keeps the data in .mcp-platform
 
@@ -47,7 +47,7 @@ check: $(DEVELOPED)
 	$(BIN)/lint-imports
 
 bench: install dev
-	@exec $(BIN)/python -m tests.operations.bench $(ARGS)
+	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 dev: $(DEVELOPED)
 

@@ -1,0 +1,1 @@
+"""What calls and workflows cost on this machine: `make bench`."""

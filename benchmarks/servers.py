@@ -1,0 +1,132 @@
+"""The programs that are measured, each as a process of its own, as users run them."""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+_PATIENCE = 60.0
+_COMMAND = str(Path(sys.executable).with_name("mcp-platform"))
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What `mcp-platform up` runs, and a client that is signed in as its administrator."""
+
+    folder: Path
+    api: str
+    temporal: str
+    pid: int
+    token: str
+    http: httpx.AsyncClient
+
+    async def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """Give the API's answer."""
+        answer = await self.http.request(method, f"/api/v1{path}", json=body)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def deploy(self, slug: str, server: dict[str, Any]) -> str:
+        """Deploy a server with one replica; its own address, once it answers."""
+        order = {"name": slug, "slug": slug, "version": "1.0.0", "config": {"servers": [server]}}
+        mcp = await self.ask("POST", "/mcps", order)
+        started = await self.ask("POST", "/deployments", {"tool_id": mcp["id"]})
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                seen = await self.ask("GET", f"/deployments/{started['deployment_id']}")
+                if seen["status"] == "running":
+                    return str(seen["replicas"][0]["url"])
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def running(
+    *command: str, log: Path, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program while the body runs."""
+    with log.open("ab") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, **(environment or {})},
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def first_line(process: asyncio.subprocess.Process, log: Path) -> dict[str, Any]:
+    """Read the line of JSON by which a program says that it is ready."""
+    assert process.stdout is not None
+    async with asyncio.timeout(_PATIENCE):
+        line = await process.stdout.readline()
+    if not line:
+        said = await asyncio.to_thread(log.read_text)
+        raise RuntimeError(f"it ended before it was ready: {said[-2000:]}")
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+@asynccontextmanager
+async def running_platform(folder: Path) -> AsyncIterator[Platform]:
+    """Run everything, on free ports and data of its own."""
+    port, temporal, ui = free_ports(3)
+    ports = {"--port": port, "--temporal-port": temporal, "--temporal-ui-port": ui}
+    options = [text for name, number in ports.items() for text in (name, str(number))]
+    command = [_COMMAND, "up", "--json", "--data-dir", str(folder / "data"), *options]
+    log = folder / "platform.log"
+    # A log line for each request would be measured too; `make up` writes none.
+    async with running(*command, log=log, environment={"MCP_PLATFORM_LOGS__LEVEL": "warning"}) as process:
+        ready = await first_line(process, log)
+        async with httpx.AsyncClient(base_url=ready["api"], timeout=_PATIENCE, trust_env=False) as http:
+            login = {"username": ready["admin_username"], "password": ready["admin_password"]}
+            token = (await http.post("/api/v1/auth/login", json=login)).json()["access_token"]
+            http.headers["Authorization"] = f"Bearer {token}"
+            yield Platform(folder, ready["api"], f"127.0.0.1:{temporal}", process.pid, token, http)
+
+
+@asynccontextmanager
+async def running_gateway(platform: Platform) -> AsyncIterator[tuple[str, int]]:
+    """Run a gateway by itself beside the platform, on the same data; its address and process."""
+    (port,) = free_ports(1)
+    environment = {
+        "MCP_PLATFORM_DATA_DIR": str(platform.folder / "data"),
+        "MCP_PLATFORM_GATEWAY__PORT": str(port),
+        "MCP_PLATFORM_LOGS__LEVEL": "warning",
+    }
+    url = f"http://127.0.0.1:{port}"
+    log = platform.folder / "gateway.log"
+    async with running(_COMMAND, "gateway", log=log, environment=environment) as process:
+        async with asyncio.timeout(_PATIENCE), httpx.AsyncClient(trust_env=False) as http:
+            while not await _answers(http, url):  # noqa: ASYNC110 - it says so to nobody
+                await asyncio.sleep(0.05)
+        yield url, process.pid
+
+
+def free_ports(count: int) -> list[int]:
+    """Give ports that are free now."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+async def _answers(http: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await http.get(f"{url}/health")).is_success
+    except httpx.TransportError:
+        return False
