@@ -72,8 +72,9 @@ $(BIN)/python: | $(UV_READY)
 
 $(INSTALLED): requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the locked packages into .venv"
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --build-constraints requirements-build.lock -e .
+	@$(BIN)/python -m compileall -q activities api gateway mcp_platform runner storage worker workflows
 	@touch $@
 
 $(DEVELOPED): requirements-dev.lock $(INSTALLED)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 _FIRST_CHECKS_EVERY = 0.1
+_SILENT_START = 3.0
+"""Seconds after which a start that takes longer says why."""
 
 
 class DeploymentActivities:
@@ -135,13 +137,18 @@ class DeploymentActivities:
 
     async def _until_healthy(self, order: ReplicaOrder, running: RunningReplica) -> str | None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + order.patience
+        started, noted = loop.time(), ""
         while True:
             try:
                 await self._probe.check(running.url, running.headers, order.check_timeout)
             except ReplicaFault as fault:
-                if loop.time() >= deadline:
+                waited = loop.time() - started
+                if waited >= order.patience:
                     return f"it did not answer within {order.patience:g} s: {fault}"
+                if waited >= _SILENT_START and noted != str(fault):
+                    noted = str(fault)
+                    async with self._stores.write() as rows:
+                        await rows.deployments.note_replica(order.replica_id, f"no answer yet: {noted}")
                 await asyncio.sleep(_FIRST_CHECKS_EVERY)
             else:
                 return None

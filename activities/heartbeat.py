@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 
 @asynccontextmanager
@@ -25,7 +25,11 @@ async def beating() -> AsyncIterator[None]:
     except asyncio.CancelledError:
         details = activity.cancellation_details()
         if details is not None and details.worker_shutdown:
-            raise ApplicationError("the worker is shutting down", type="WorkerShutdown") from None
+            raise ApplicationError(
+                "the worker is shutting down",
+                type="WorkerShutdown",
+                category=ApplicationErrorCategory.BENIGN,
+            ) from None
         raise
     finally:
         beats.cancel()

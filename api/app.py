@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
@@ -12,6 +13,7 @@ from temporalio.client import Client
 
 from api import health, live
 from api.body_limit import BodyLimit
+from api.dependencies import public
 from api.errors import install_error_handlers
 from api.listeners import Listeners
 from api.parts import Parts
@@ -63,6 +65,7 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
     app.include_router(v1)
     app.include_router(live.router)
     app.include_router(health.router)
+    app.add_api_route("/", _to_docs, include_in_schema=False, dependencies=[Depends(public)])
     if settings.mode is Mode.EMBEDDED:
         app.router.routes.append(Mount("/mcp", app=_to_gateway))
     install_error_handlers(app)
@@ -102,6 +105,11 @@ async def _following(credentials: Credentials) -> AsyncIterator[None]:
     finally:
         follower.cancel()
         await asyncio.gather(follower, return_exceptions=True)
+
+
+async def _to_docs() -> RedirectResponse:
+    """Lead whoever opens the bare address in a browser to something to read."""
+    return RedirectResponse("/api/docs")
 
 
 async def _to_gateway(scope: Scope, receive: Receive, send: Send) -> None:

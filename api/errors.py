@@ -6,8 +6,10 @@ from fastapi import FastAPI, Request, WebSocket
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from starlette.routing import compile_path
 from temporalio.service import RPCError, RPCStatusCode
 
 from mcp_platform.errors import (
@@ -76,10 +78,20 @@ def _from_http(request: Request, error: HTTPException) -> PlatformError:
     if error.status_code == 404:
         return NotFound("path", request.url.path, f"No such path: {request.url.path}")
     if error.status_code == 405:
-        return MethodNotAllowed(*(error.headers or {}).get("Allow", "").split(", "))
+        return MethodNotAllowed(*_methods_of(request))
     if error.status_code == 400:
         return InvalidRequest(str(error.detail))
     raise error
+
+
+def _methods_of(request: Request) -> list[str]:
+    """List what a path takes: each method has a route of its own, and the framework names only one."""
+    path = request.url.path
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods and compile_path(route.path_format or "")[0].match(path):
+            methods |= route.methods
+    return sorted(methods)
 
 
 def _answer(error: PlatformError) -> JSONResponse:

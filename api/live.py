@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import structlog
 from fastapi import APIRouter, Depends, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from api.dependencies import PartsDep, RequiresToken, parts_of
 from api.outbox import Outbox, OutboxFull
@@ -31,7 +31,7 @@ class SocketOrder(Order):
     """What a client may send on `/ws`."""
 
     type: Literal["subscribe", "unsubscribe"]
-    task_id: str
+    task_id: Annotated[str, Field(max_length=128)]
 
 
 @router.websocket("/ws")
@@ -69,6 +69,8 @@ async def _receive_all(
     socket: WebSocket, parts: Parts, caller: Principal, outbox: Outbox, subscribed: set[str]
 ) -> None:
     while True:
+        # Messages that are here already are given without a pause, and others want their turn.
+        await asyncio.sleep(0)
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":
             return

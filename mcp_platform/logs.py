@@ -14,10 +14,18 @@ _SECRET_WORDS = ("password", "token", "secret", "authorization", "api_key", "mas
 
 def _mask(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Never let a field that is named like a secret reach a log, whoever put it there."""
-    for name in line:
-        if any(word in name.lower() for word in _SECRET_WORDS):
-            line[name] = "***"
+    for name, value in line.items():
+        line[name] = _masked(name, value)
     return line
+
+
+def _masked(name: object, value: object) -> object:
+    spelt = str(name).lower().replace("-", "_")
+    if any(word in spelt for word in _SECRET_WORDS):
+        return "***"
+    if isinstance(value, dict):
+        return {inner: _masked(inner, item) for inner, item in value.items()}
+    return value
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
@@ -67,5 +75,5 @@ def configure_logs(settings: LogSettings) -> None:
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
     # These say at INFO what our own lines say already, or spell out addresses with tokens in them.
-    for name in ("uvicorn.access", "httpx", "httpx2", "aiohttp.access", "alembic", "mcp"):
+    for name in ("uvicorn.access", "uvicorn.error", "httpx", "httpx2", "aiohttp.access", "alembic", "mcp"):
         logging.getLogger(name).setLevel(logging.WARNING)

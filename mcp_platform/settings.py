@@ -77,7 +77,7 @@ class TemporalSettings(BaseModel):
 class SqlSettings(BaseModel):
     """The relational store."""
 
-    url: str | None = None
+    url: SecretStr | None = None
     """`mysql+asyncmy://…?charset=utf8mb4`, or `sqlite+aiosqlite:///…`."""
     pool_size: int = Field(10, gt=0)
 
@@ -201,7 +201,9 @@ class Settings(BaseSettings):
     @property
     def sql_url(self) -> str:
         """The relational store's URL: a SQLite file in the data directory unless told."""
-        return self.sql.url or f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'platform.db'}"
+        if self.sql.url:
+            return self.sql.url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'platform.db'}"
 
     @property
     def temporal_address(self) -> str:

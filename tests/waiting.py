@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -21,7 +21,8 @@ async def in_one_task(context: AbstractAsyncContextManager[T]) -> AsyncIterator[
             await leave.wait()
 
     owner = asyncio.create_task(own())
-    await asyncio.wait({entered, owner}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {entered, owner}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     try:
         if not entered.done():
             await owner
@@ -29,6 +30,7 @@ async def in_one_task(context: AbstractAsyncContextManager[T]) -> AsyncIterator[
     finally:
         leave.set()
         await owner
+
 
 PATIENCE = 30.0
 

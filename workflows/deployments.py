@@ -224,7 +224,7 @@ class DeploymentWorkflow:
             deployment_id=self._order.deployment_id,
             slug=self._order.slug,
             status=status,
-            health_status=_health_of(status),
+            health_status=_health_of(status, healthy),
             replicas=self._wished,
             healthy=healthy,
             reason=None if self._stopping else _reason_of(slots),
@@ -242,7 +242,9 @@ def _state_of(slots: list[Slot], healthy: int, wished: int) -> DeploymentState:
     return DeploymentState.FAILED if trouble else DeploymentState.STARTING
 
 
-def _health_of(status: DeploymentState) -> Health:
+def _health_of(status: DeploymentState, healthy: int) -> Health:
+    if status is DeploymentState.STARTING:
+        return Health.DEGRADED if healthy else Health.UNKNOWN
     return {
         DeploymentState.RUNNING: Health.HEALTHY,
         DeploymentState.DEGRADED: Health.DEGRADED,

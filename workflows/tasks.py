@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 from activities.tasks import TaskActivities
 from mcp_platform.contracts.tasks import TaskOutcome, TaskState, TaskStatus
@@ -37,7 +37,8 @@ class TaskWorkflow:
                 # The workflow's own cancellation has been delivered; what follows runs undisturbed.
                 await self._conclude(TaskState.CANCELLED, "Cancelled")
                 raise
-            reason = str(error.__cause__ or error)
+            cause = error.__cause__
+            reason = cause.message if isinstance(cause, FailureError) else str(error)
             await self._conclude(TaskState.FAILED, "Failed", error=reason)
             raise ApplicationError(reason, type="TaskFailed") from error
         await self._conclude(TaskState.COMPLETED, "Completed", result=result)

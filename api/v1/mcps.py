@@ -199,11 +199,6 @@ async def get_history(mcp_id: McpId, _caller: Reader, parts: PartsDep) -> Histor
 async def delete_mcp(mcp_id: McpId, _caller: Deleter, parts: PartsDep) -> Deleted:
     """Remove an MCP and its history; refused while it is deployed."""
     async with parts.stores.write() as rows:
-        for deployment in await rows.deployments.active():
-            if deployment.mcp_id == mcp_id:
-                raise Conflict(
-                    "The MCP is deployed; stop its deployment first", deployment_id=str(deployment.id)
-                )
         if not await rows.mcps.delete(mcp_id):
             raise NotFound("mcp_tool", mcp_id)
     return Deleted(message="MCP tool deleted successfully", id=mcp_id)

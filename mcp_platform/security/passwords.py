@@ -19,7 +19,7 @@ async def verify_password(stored: str | None, password: str) -> bool:
 
     def check() -> bool:
         try:
-            _HASHER.verify(stored or _NOBODY, password)
+            _HASHER.verify(_NOBODY if stored is None else stored, password)
         except (VerificationError, InvalidHashError):
             return False
         return stored is not None

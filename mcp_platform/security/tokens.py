@@ -112,7 +112,9 @@ class Tokens:
 
     def _read(self, token: str, kind: Literal["access", "refresh"]) -> dict[str, Any]:
         try:
-            claims: dict[str, Any] = jwt.decode(token, self._key, algorithms=[_ALGORITHM])
+            claims: dict[str, Any] = jwt.decode(
+                token, self._key, algorithms=[_ALGORITHM], options={"require_exp": True}
+            )
         except JWTError:
             raise Unauthorized from None
         if claims.get("typ") != kind:

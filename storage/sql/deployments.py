@@ -126,6 +126,10 @@ class DeploymentRepository(Repository[SessionT]):
             replica_id, state=ReplicaState.UNHEALTHY, reason=reason, stderr_tail=stderr_tail
         )
 
+    async def note_replica(self: "DeploymentRepository[WriteSession]", replica_id: UUID, reason: str) -> None:
+        """Record why a replica that is starting does not answer yet."""
+        await self._change_replica(replica_id, reason=reason)
+
     async def stop_replica(self: "DeploymentRepository[WriteSession]", replica_id: UUID) -> str | None:
         """Record that a replica is not wanted any more; the slug whose routes change, None if it was so."""
         return await self._change_replica(replica_id, state=ReplicaState.STOPPED)

@@ -65,7 +65,17 @@ async def test_a_method_that_is_not_offered_is_answered_with_405(platform: Runni
     answer = await platform.caller().delete("/api/v1/auth/login")
     assert answer.status_code == 405
     assert answer.json()["error_code"] == "METHOD_NOT_ALLOWED"
-    assert "POST" in answer.json()["detail"]
+    assert answer.headers["Allow"] == "POST"
+    several = await platform.caller().delete("/api/v1/mcps")
+    assert several.headers["Allow"] == "GET, POST"
+    assert several.json()["detail"] == "This path takes GET, POST"
+
+
+async def test_the_bare_address_leads_to_the_documentation(platform: RunningPlatform) -> None:
+    answer = await platform.caller().get("/", follow_redirects=True)
+    assert answer.status_code == 200
+    assert answer.url.path == "/api/docs"
+    assert "/api/static/" in answer.text
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "streamed"])

@@ -15,6 +15,7 @@ need mariadbd mariadb-server
 need redis-server redis-server
 need javac default-jdk-headless
 need mvn maven
+need npm npm
 
 if ((${#packages[@]})); then
   if ! command -v apt-get >/dev/null 2>&1; then
@@ -57,5 +58,16 @@ if [[ ! -e $target/temporal-test-server || $source/pom.xml -nt $target/temporal-
   say "getting Temporal's time-skipping test server from Maven Central into $target"
   jars "$source" "$target"
   install -m 755 "$source/temporal-test-server" "$target/temporal-test-server"
+fi
+
+source=tests/services/npm
+target=.cache/services/npm
+if [[ ! -e $target/done || $source/package-lock.json -nt $target/done ]]; then
+  say "getting MCP servers from npm into $target"
+  rm -rf "$target"
+  mkdir -p "$target"
+  cp "$source/package.json" "$source/package-lock.json" "$source/.npmrc" "$target"
+  npm ci --prefix "$target" --ignore-scripts --silent
+  touch "$target/done"
 fi
 say "all servers are installed"

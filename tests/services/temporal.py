@@ -51,9 +51,7 @@ async def new_namespace(client: Client) -> Client:
     await client.workflow_service.register_namespace(
         RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
     )
-    return await Client.connect(
-        client.service_client.config.target_host, namespace=name, plugins=[PLATFORM]
-    )
+    return await Client.connect(client.service_client.config.target_host, namespace=name, plugins=[PLATFORM])
 
 
 @pytest.fixture(scope="session")

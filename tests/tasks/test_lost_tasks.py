@@ -3,20 +3,18 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
 
-from mcp_platform.contracts.deployments import Findings
 from mcp_platform.contracts.tasks import TaskRecord, TaskState
-from mcp_platform.names import TaskQueue
 from tests.platform import RunningPlatform, quick_settings, running_platform
 from tests.services.temporal import new_namespace
-from tests.tasks.conftest import Deliberation, record_a_task
-from tests.waiting import eventually
+from tests.tasks.sockets import open_socket
+from tests.tasks.states import Deliberation, record_task
+from tests.waiting import eventually, in_one_task
+from tests.worker.states import reconcile
 from worker.app import running_worker
-from workflows.monitoring import ReconcileWorkflow
 
 LONG_AGO = timedelta(minutes=5)
 
@@ -26,15 +24,8 @@ async def workless(tmp_path: Path, temporal: Client) -> AsyncIterator[RunningPla
     """Give a platform without a worker, in a namespace of its own."""
     client = await new_namespace(temporal)
     settings = quick_settings(tmp_path)
-    async with running_platform(settings, client, with_worker=False) as running:
+    async with in_one_task(running_platform(settings, client, with_worker=False)) as running:
         yield running
-
-
-async def reconcile(platform: RunningPlatform) -> Findings:
-    """Compare records and truth, as the schedule does each minute."""
-    return await platform.parts.temporal.execute_workflow(
-        ReconcileWorkflow.run, id=f"test-{uuid4()}", task_queue=TaskQueue.ORCHESTRATION
-    )
 
 
 async def recorded(platform: RunningPlatform, task_id: str) -> TaskRecord:
@@ -49,7 +40,7 @@ async def test_a_task_terminated_in_temporal_shows_failed_at_once_and_is_settled
     platform: RunningPlatform, deliberation: Deliberation
 ) -> None:
     member = await platform.member()
-    task_id = await record_a_task(platform, member, LONG_AGO, start=True)
+    task_id = await record_task(platform, member, LONG_AGO, start=True)
     seen = await eventually(
         lambda: member.task_is(task_id, "running", "failed"), lambda task: task["progress"] == 65
     )
@@ -69,7 +60,7 @@ async def test_a_task_terminated_in_temporal_shows_failed_at_once_and_is_settled
 
 async def test_a_task_that_was_never_started_is_settled_as_failed(platform: RunningPlatform) -> None:
     member = await platform.member()
-    task_id = await record_a_task(platform, member, LONG_AGO, start=False)
+    task_id = await record_task(platform, member, LONG_AGO, start=False)
     await reconcile(platform)
     failed = await member.task_is(task_id, "failed")
     assert failed["error"] == "it was never started"
@@ -77,7 +68,7 @@ async def test_a_task_that_was_never_started_is_settled_as_failed(platform: Runn
 
 async def test_a_task_that_is_just_being_started_is_left_alone(platform: RunningPlatform) -> None:
     member = await platform.member()
-    task_id = await record_a_task(platform, member, timedelta(0), start=False)
+    task_id = await record_task(platform, member, timedelta(0), start=False)
     findings = await reconcile(platform)
     assert task_id not in findings.tasks_settled
     assert (await recorded(platform, task_id)).status is TaskState.PENDING
@@ -108,3 +99,18 @@ async def test_a_task_cancelled_before_it_began_ends_cancelled(workless: Running
         await eventually(
             lambda: recorded(workless, task_id), lambda record: record.status is TaskState.CANCELLED
         )
+
+
+async def test_a_socket_is_told_a_stale_state_and_the_true_ones_once_a_worker_comes(
+    workless: RunningPlatform,
+) -> None:
+    member = await workless.member()
+    task_id = await member.start_analysis()
+    parts = workless.parts
+    async with open_socket(workless, member.token) as socket:
+        await socket.send("subscribe", task_id)
+        first = await socket.next()
+        assert (first["status"], first["stale"]) == ("pending", True)
+        async with running_worker(workless.settings, parts.temporal, parts.stores):
+            last = (await socket.until_final(task_id))[-1]
+    assert (last["status"], last["stale"]) == ("completed", False)

@@ -1,0 +1,52 @@
+"""Passwords: argon2id, and the same work for accounts that do not exist."""
+
+from typing import Literal
+
+import pytest
+from argon2 import PasswordHasher, extract_parameters
+from argon2.low_level import Type
+from argon2.profiles import RFC_9106_LOW_MEMORY
+
+from mcp_platform.security import passwords
+from mcp_platform.security.passwords import hash_password, verify_password
+
+
+async def test_a_hash_is_argon2id_with_a_salt_and_the_recommended_cost() -> None:
+    one, other = await hash_password("the same"), await hash_password("the same")
+    assert one != other
+    assert "the same" not in one
+    cost = extract_parameters(one)
+    assert cost.type is Type.ID
+    assert cost.memory_cost >= RFC_9106_LOW_MEMORY.memory_cost
+    assert cost.time_cost >= RFC_9106_LOW_MEMORY.time_cost
+
+
+@pytest.mark.parametrize("password", ["correct horse", "", "密码 ünd \0 🐎", "x" * 10_000])
+async def test_only_the_password_itself_is_right(password: str) -> None:
+    stored = await hash_password(password)
+    assert await verify_password(stored, password) is True
+    assert await verify_password(stored, password + "x") is False
+
+
+@pytest.mark.parametrize("stored", ["", "plain text", "$argon2id$broken", "$2b$12$abcdefghijklmnopqrstuv"])
+async def test_a_stored_hash_that_is_none_of_ours_lets_nobody_in(stored: str) -> None:
+    assert await verify_password(stored, stored) is False
+    assert await verify_password(stored, "nobody has this password") is False
+
+
+async def test_an_unknown_account_costs_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+
+    class Counting(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+            checked.append(str(hash))
+            return super().verify(hash, password)
+
+    monkeypatch.setattr(passwords, "_HASHER", Counting())
+    assert await verify_password(await hash_password("right"), "wrong") is False
+    assert await verify_password(None, "wrong") is False
+    # Not even the password that the stand-in was made of.
+    assert await verify_password(None, "nobody has this password") is False
+    assert len(checked) == 3
+    known, unknown, _ = (extract_parameters(stored) for stored in checked)
+    assert known == unknown

@@ -1,0 +1,17 @@
+"""MCP servers that were installed from npm."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from tests.services.process import program, unavailable
+
+_INSTALLED: Final = Path(__file__).parents[2] / ".cache/services/npm"
+
+
+def everything_server() -> dict[str, Any]:
+    """Give `server-everything`, over stdio, as an entry of `config.servers`."""
+    program("node")
+    if not (_INSTALLED / "done").exists():
+        unavailable("server-everything is not installed")
+    command = _INSTALLED / "node_modules/.bin/mcp-server-everything"
+    return {"name": "everything", "command": str(command), "args": ["stdio"]}

@@ -1,0 +1,150 @@
+"""The deployments' activities without replicas: they do what a test says, and note what was asked."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
+
+from mcp_platform.contracts.deployments import (
+    DeploymentOrder,
+    DeploymentReport,
+    Driver,
+    ReplicaLost,
+    ReplicaOrder,
+    ReplicaOutcome,
+)
+from mcp_platform.names import TaskQueue, deployment_workflow_id
+from workflows.deployments import DeploymentWorkflow
+
+Handle = WorkflowHandle[DeploymentWorkflow, DeploymentReport]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a replica, by the server's clock."""
+
+    ordinal: int
+    restarts: int
+    at: datetime
+
+
+async def becomes_healthy(order: ReplicaOrder) -> ReplicaOutcome:
+    """Start at once."""
+    return ReplicaOutcome(healthy=True)
+
+
+async def cannot_start(order: ReplicaOrder) -> ReplicaOutcome:
+    """Fail at once."""
+    return ReplicaOutcome(healthy=False, reason="it does not want to")
+
+
+async def never_starts(order: ReplicaOrder) -> ReplicaOutcome:
+    """Start until that is called off."""
+    await _until_called_off()
+    raise AssertionError
+
+
+async def stays_healthy(order: ReplicaOrder) -> ReplicaLost:
+    """Watch until that is called off."""
+    await _until_called_off()
+    raise AssertionError
+
+
+async def _until_called_off() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(0.02)
+
+
+class Fleet:
+    """Doubles under the registered names.
+
+    Args:
+        start: What becomes of a start.
+        watch: What becomes of a replica that started.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[ReplicaOrder], Awaitable[ReplicaOutcome]] = becomes_healthy,
+        watch: Callable[[ReplicaOrder], Awaitable[ReplicaLost]] = stays_healthy,
+    ) -> None:
+        self.start = start
+        self._watch = watch
+        self.attempts: list[Attempt] = []
+        self.running: set[int] = set()
+        """Replicas that were started and not taken down."""
+        self.watched: list[int] = []
+        self.taken_down: list[int] = []
+        self.reports: list[DeploymentReport] = []
+
+    def attempts_of(self, ordinal: int) -> list[Attempt]:
+        """Give the starts of one replica, in their order."""
+        return [attempt for attempt in self.attempts if attempt.ordinal == ordinal]
+
+    @activity.defn(name="deployments.bring_up")
+    async def bring_up(self, order: ReplicaOrder) -> ReplicaOutcome:
+        """Note the attempt and its outcome."""
+        self.attempts.append(Attempt(order.ordinal, order.restarts, activity.info().scheduled_time))
+        self.running.add(order.ordinal)
+        outcome = await self.start(order)
+        if not outcome.healthy:
+            self.running.discard(order.ordinal)
+        return outcome
+
+    @activity.defn(name="deployments.watch")
+    async def watch(self, order: ReplicaOrder) -> ReplicaLost:
+        """Note the watch and its end."""
+        self.watched.append(order.ordinal)
+        lost = await self._watch(order)
+        self.running.discard(order.ordinal)
+        return lost
+
+    @activity.defn(name="deployments.take_down")
+    async def take_down(self, order: ReplicaOrder) -> None:
+        """Note that the replica is gone."""
+        self.taken_down.append(order.ordinal)
+        self.running.discard(order.ordinal)
+
+    @activity.defn(name="deployments.record")
+    async def record(self, report: DeploymentReport) -> None:
+        """Note the report."""
+        self.reports.append(report)
+
+
+@asynccontextmanager
+async def deployed(client: Client, fleet: Fleet, replicas: int = 1) -> AsyncIterator[Handle]:
+    """Run a deployment on doubles; terminate it at the end if it still runs.
+
+    The client's namespace must have no other workers.
+    """
+    order = DeploymentOrder(
+        deployment_id=uuid4(), slug="test", driver=Driver.PROCESS, replicas=replicas, patience=5.0
+    )
+    orchestration = Worker(
+        client,
+        task_queue=TaskQueue.ORCHESTRATION,
+        workflows=[DeploymentWorkflow],
+        activities=[fleet.record],
+    )
+    attendants = Worker(
+        client,
+        task_queue=TaskQueue.REPLICAS,
+        activities=[fleet.bring_up, fleet.watch, fleet.take_down],
+        max_heartbeat_throttle_interval=timedelta(milliseconds=20),
+        default_heartbeat_throttle_interval=timedelta(milliseconds=20),
+    )
+    async with orchestration, attendants:
+        handle = await client.start_workflow(
+            DeploymentWorkflow.run,
+            order,
+            id=deployment_workflow_id(order.deployment_id),
+            task_queue=TaskQueue.ORCHESTRATION,
+        )
+        yield client.get_workflow_handle_for(DeploymentWorkflow.run, handle.id)
