@@ -17,6 +17,7 @@ from mcp_platform.contracts.deployments import (
     ScaleDeployment,
     Slot,
 )
+from workflows.failures import reason_of
 from workflows.policies import QUICK, TAKING_DOWN, WATCHING, bringing_up
 
 LONGEST_DELAY = 60.0
@@ -142,7 +143,7 @@ class DeploymentWorkflow:
             except ActivityError as error:
                 if is_cancelled_exception(error):
                     raise
-                self._fail(ordinal, str(error.__cause__ or error), self._slots[ordinal].failures + 1)
+                self._fail(ordinal, reason_of(error), self._slots[ordinal].failures + 1)
 
     async def _bring_up(self, ordinal: int) -> None:
         if delay := delay_after(self._slots[ordinal].failures):
@@ -196,15 +197,17 @@ class DeploymentWorkflow:
 
     async def _release_keepers(self) -> None:
         """End the keepers, not the replicas: those are taken down, or taken over by the next run."""
-        await asyncio.gather(*(self._release(ordinal) for ordinal in list(self._keepers)))
+        await self._release(*self._keepers)
 
-    async def _release(self, ordinal: int) -> None:
-        """End a keeper, and wait until it has: what it starts must not appear after a take-down."""
-        if keeper := self._keepers.get(ordinal):
+    async def _release(self, *ordinals: int) -> None:
+        """End keepers, and wait until they have: what they start must not appear after a take-down."""
+        keepers = {ordinal: self._keepers[ordinal] for ordinal in ordinals if ordinal in self._keepers}
+        for ordinal, keeper in keepers.items():
             # The flag too: a start that succeeds just when it is cancelled swallows the cancellation.
             self._released.add(ordinal)
             keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+        await asyncio.gather(*keepers.values(), return_exceptions=True)
+        for ordinal in keepers:
             self._keepers.pop(ordinal, None)
             self._released.discard(ordinal)
 

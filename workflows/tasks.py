@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities.tasks import TaskActivities
 from mcp_platform.contracts.tasks import TaskOutcome, TaskState, TaskStatus
+from workflows.failures import reason_of
 from workflows.policies import QUICK
 
 
@@ -37,8 +38,7 @@ class TaskWorkflow:
                 # The workflow's own cancellation has been delivered; what follows runs undisturbed.
                 await self._conclude(TaskState.CANCELLED, "Cancelled")
                 raise
-            cause = error.__cause__
-            reason = cause.message if isinstance(cause, FailureError) else str(error)
+            reason = reason_of(error)
             await self._conclude(TaskState.FAILED, "Failed", error=reason)
             raise ApplicationError(reason, type="TaskFailed") from error
         await self._conclude(TaskState.COMPLETED, "Completed", result=result)

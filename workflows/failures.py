@@ -1,0 +1,9 @@
+"""What failed activities say to people."""
+
+from temporalio.exceptions import FailureError
+
+
+def reason_of(error: BaseException) -> str:
+    """Give the message of what made an activity fail, without the names of exceptions around it."""
+    cause = error.__cause__
+    return cause.message if isinstance(cause, FailureError) else str(error)
