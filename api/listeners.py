@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 from pydantic import ValidationError
@@ -25,7 +25,6 @@ logger = structlog.get_logger(__name__)
 class _Listener:
     principal: Principal
     outbox: Outbox
-    tasks: set[str] = field(default_factory=set)
 
     @property
     def hears_all_tasks(self) -> bool:
@@ -60,8 +59,7 @@ class Listeners:
             yield
         finally:
             self._listeners.discard(listener)
-            for task_id in listener.tasks:
-                self._hub.unsubscribe(task_id, outbox)
+            self._hub.leave(outbox)
 
     async def _follow_open_tasks(self, listener: _Listener) -> None:
         owner = None if listener.hears_all_tasks else listener.principal.user_id
@@ -71,8 +69,7 @@ class Listeners:
 
     def _follow(self, listener: _Listener, task_id: str) -> None:
         # One that left while the rows were read must not be followed for: nobody would end that.
-        if listener in self._listeners and task_id not in listener.tasks:
-            listener.tasks.add(task_id)
+        if listener in self._listeners:
             self._hub.subscribe(task_id, listener.outbox)
 
     async def _hear(self) -> None:

@@ -40,17 +40,15 @@ async def task_socket(socket: WebSocket, caller: Listener) -> None:
     parts = parts_of(socket)
     await socket.accept()
     outbox = Outbox(parts.settings.api.listener_backlog)
-    subscribed: set[str] = set()
     sender = asyncio.create_task(_send_all(socket, outbox))
-    receiver = asyncio.create_task(_receive_all(socket, parts, caller, outbox, subscribed))
+    receiver = asyncio.create_task(_receive_all(socket, parts, caller, outbox))
     try:
         await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task_id in subscribed:
-            parts.hub.unsubscribe(task_id, outbox)
         for task in (sender, receiver):
             task.cancel()
         await asyncio.gather(sender, receiver, return_exceptions=True)
+        parts.hub.leave(outbox)
 
 
 async def _send_all(socket: WebSocket, outbox: Outbox) -> None:
@@ -65,9 +63,7 @@ async def _send_all(socket: WebSocket, outbox: Outbox) -> None:
         return
 
 
-async def _receive_all(
-    socket: WebSocket, parts: Parts, caller: Principal, outbox: Outbox, subscribed: set[str]
-) -> None:
+async def _receive_all(socket: WebSocket, parts: Parts, caller: Principal, outbox: Outbox) -> None:
     while True:
         # Messages that are here already are given without a pause, and others want their turn.
         await asyncio.sleep(0)
@@ -82,7 +78,6 @@ async def _receive_all(
             )
             continue
         if order.type == "unsubscribe":
-            subscribed.discard(order.task_id)
             parts.hub.unsubscribe(order.task_id, outbox)
             continue
         try:
@@ -90,7 +85,6 @@ async def _receive_all(
         except PlatformError as error:
             _complain(outbox, str(error), error.code, order.task_id)
         else:
-            subscribed.add(order.task_id)
             parts.hub.subscribe(order.task_id, outbox)
 
 

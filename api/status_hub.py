@@ -89,6 +89,11 @@ class StatusHub:
             watch.watcher.cancel()
             del self._watches[task_id]
 
+    def leave(self, outbox: Outbox) -> None:
+        """Tell this listener nothing more."""
+        for task_id in [key for key, watch in self._watches.items() if outbox in watch.outboxes]:
+            self.unsubscribe(task_id, outbox)
+
     async def _watch(self, task_id: str, watch: _Watch) -> None:
         delay = _FIRST_RETRY
         while True:
