@@ -96,19 +96,23 @@ class DeploymentActivities:
     @activity.defn(name="deployments.take_down")
     async def take_down(self, order: ReplicaOrder) -> None:
         """End the replica; finding none is success."""
-        async with self._stores.write() as rows:
-            slug = await rows.deployments.stop_replica(order.replica_id)
-        if slug:
-            await self._stores.publish(Channel.ROUTES, {"slug": slug})
-        await self._driver(order.driver).ensure_absent(order.replica_id)
+        async with beating():
+            async with self._stores.write() as rows:
+                slug = await rows.deployments.stop_replica(order.replica_id)
+            if slug:
+                await self._stores.publish(Channel.ROUTES, {"slug": slug})
+            await self._driver(order.driver).ensure_absent(order.replica_id)
 
     @activity.defn(name="deployments.record")
-    async def record(self, report: DeploymentReport) -> None:
-        """Write down what is true of the deployment, and tell the gateways and the listeners."""
+    async def record(self, report: DeploymentReport) -> bool:
+        """Write down what is true of the deployment, and tell the gateways and the listeners.
+
+        False if the deployment is not wanted any more: it was stopped before its workflow began.
+        """
         async with self._stores.write() as rows:
             deployment = await rows.deployments.report(report)
         if deployment is None:
-            return
+            return False
         await self._stores.publish(Channel.ROUTES, {"slug": deployment.slug})
         data = report.model_dump(mode="json", exclude={"slug"})
         if report.status is DeploymentState.STOPPED:
@@ -120,6 +124,7 @@ class DeploymentActivities:
         )
         await self._stores.publish(Channel.EVENTS, event)
         logger.info("deployment_status", slug=deployment.slug, status=report.status, reason=report.reason)
+        return deployment.status is not DeploymentState.STOPPED
 
     async def _first_answer(self, order: ReplicaOrder, running: RunningReplica) -> str | None:
         """None once the replica answered; else why it did not."""
@@ -195,7 +200,7 @@ class DeploymentActivities:
             resolved = _resolve(server, self._variables)
         except UnknownVariable as unknown:
             raise ReplicaFault(str(unknown)) from None
-        return ReplicaSpec(order.replica_id, resolved, order.patience)
+        return ReplicaSpec(order.replica_id, resolved, order.patience, configured_url=server.url)
 
     async def _begin(self, order: ReplicaOrder) -> None:
         """Record the attempt, still showing why the one before failed."""
@@ -223,7 +228,7 @@ class DeploymentActivities:
                     deployment_id=order.deployment_id,
                     ordinal=order.ordinal,
                     state=state,
-                    url=running.url,
+                    url=running.shown_url,
                     pid=running.pid,
                     restarts=order.restarts,
                     started_at=now,

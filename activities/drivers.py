@@ -29,6 +29,8 @@ class ReplicaSpec:
     server: ServerConfig
     patience: float
     """Seconds within which it must answer."""
+    configured_url: str | None = None
+    """A remote server's address as it is configured, with its `${NAME}` in it."""
 
 
 class RunningReplica(Protocol):
@@ -37,6 +39,11 @@ class RunningReplica(Protocol):
     @property
     def url(self) -> str:
         """Its Streamable HTTP address."""
+        ...
+
+    @property
+    def shown_url(self) -> str:
+        """The address as it may be stored and shown: with names in it, not secrets."""
         ...
 
     @property

@@ -74,9 +74,11 @@ class MonitoringActivities:
 
     @activity.defn(name="monitoring.sweep_documents")
     async def sweep_documents(self) -> int:
-        """Delete old documents that no row points to, as a crash or a deletion leaves them; count them."""
+        """Delete old documents that no row points to, and sessions that ended; count the documents."""
         deleted = 0
         async with beating():
+            async with self._stores.write() as rows:
+                await rows.refresh_tokens.delete_expired(datetime.now(UTC))
             for collection in Collection:
                 async for keys in self._old_keys(collection):
                     async with self._stores.read() as rows:

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 
 from api.parts import Parts
 from mcp_platform.contracts.access import Permission, Principal
-from mcp_platform.errors import Forbidden
+from mcp_platform.errors import Forbidden, Unauthorized
 
 # These two only describe the credentials in the OpenAPI document; `Requires` reads the headers.
 _BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token or an API key")
@@ -69,7 +69,10 @@ class RequiresToken(Permitted):
         token: Annotated[str | None, Query(description="An access token or an API key")] = None,
     ) -> Principal:
         """Give whoever is listening, by the token of the query or by the usual headers."""
-        headers = Headers({"Authorization": f"Bearer {token}"}) if token else connection.headers
+        try:
+            headers = Headers({"Authorization": f"Bearer {token}"}) if token else connection.headers
+        except UnicodeEncodeError:
+            raise Unauthorized from None
         return await self.admit(connection, headers)
 
 

@@ -51,6 +51,12 @@ def install_error_handlers(app: FastAPI) -> None:
             raise error
         return _answer(Unavailable("Temporal cannot be reached", part="temporal"))
 
+    @app.exception_handler(RuntimeError)
+    async def temporal_not_yet_reached(request: Request, error: RuntimeError) -> JSONResponse:
+        if not _lazily_unconnected(error):
+            raise error
+        return _answer(Unavailable("Temporal cannot be reached yet", part="temporal"))
+
 
 def problems_of(errors: list[Any]) -> list[dict[str, Any]]:
     """Pydantic's findings as the API shows them: without the input, which may hold a password."""
@@ -62,6 +68,11 @@ def problems_of(errors: list[Any]) -> list[dict[str, Any]]:
             problem["ctx"] = jsonable_encoder(context)
         problems.append(problem)
     return problems
+
+
+def _lazily_unconnected(error: RuntimeError) -> bool:
+    """Tell whether Temporal's client could not make its first connection, which it says so vaguely."""
+    return str(error).startswith("Failed client connect")
 
 
 def _from_validation(error: RequestValidationError) -> PlatformError:

@@ -49,7 +49,7 @@ from mcp_platform.request_context import RequestContext, current_request_id, rea
 from mcp_platform.security.keys import load_master_key
 from mcp_platform.security.tokens import Tokens
 from mcp_platform.settings import Settings
-from mcp_platform.variables import Variables
+from mcp_platform.variables import UnknownVariable, Variables
 from storage.documents import Documents
 from storage.sql.engine import Database
 from storage.stores import open_stores
@@ -194,12 +194,24 @@ class Gateway:
     def _check_origin(self, headers: Mapping[str, str]) -> None:
         """Refuse pages of other sites. The Host header proves nothing here: DNS rebinding forges it."""
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).hostname not in self._hosts:
+        if origin is None:
+            return
+        try:
+            known = urlsplit(origin).hostname in self._hosts
+        except ValueError:
+            known = False
+        if not known:
             raise ForbiddenOrigin(origin)
 
     def _open_upstream(self, route: deployments.Route, address: deployments.UpstreamAddress) -> Upstream:
         headers = partial(remote_headers, self._documents, route, address, self._variables)
-        return Upstream(address, self._http, headers, self._limits, self._spawn)
+        try:
+            url = self._variables.resolve(address.url)
+        except UnknownVariable as unknown:
+            # The worker knows it, or there would be no such route: their environments differ.
+            log.warning("upstream_address_unknown", slug=route.slug, error=str(unknown))
+            url = address.url
+        return Upstream(address, self._http, headers, self._limits, self._spawn, url)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:

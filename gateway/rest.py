@@ -10,7 +10,15 @@ from starlette.types import Receive
 from gateway.bodies import read_body
 from gateway.relay import Relay, RelayedRequest
 from gateway.results import ToolResult
-from mcp_platform.errors import InvalidRequest, NotFound, ToolFailed, UpstreamFailed, UpstreamTimedOut
+from gateway.upstreams.exchange import Unreachable
+from mcp_platform.errors import (
+    InvalidRequest,
+    NotFound,
+    ToolFailed,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimedOut,
+)
 from mcp_platform.wire import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -65,8 +73,8 @@ class RestCalls:
         """Tell a tool that failed from one that does not exist: servers report both alike."""
         try:
             known = await self._relay.check(slug).pick().has_tool(tool, timeout)
-        except (RpcError, UpstreamFailed, UpstreamTimedOut):
-            return
+        except (RpcError, Unreachable, Unavailable, UpstreamFailed, UpstreamTimedOut):
+            return  # the tool's own answer is what counts
         if not known:
             raise NotFound("tool", tool)
 

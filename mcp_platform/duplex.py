@@ -21,6 +21,7 @@ from mcp_platform.wire import (
     RpcError,
     ServerDescription,
     envelope,
+    speaks_modern,
 )
 
 _DISCOVER_PATIENCE = 5.0
@@ -188,7 +189,7 @@ class DuplexSession:
                 raw = await self.request("server/discover", {"_meta": envelope(self._client_info)})
         except (TimeoutError, RpcError):
             return None  # an older server does not know the method, or keeps silent about it
-        if MODERN_VERSION not in (raw.get("supportedVersions") or ()):
+        if not speaks_modern(raw):
             return None
         return ServerDescription(Era.MODERN, MODERN_VERSION, raw)
 

@@ -71,6 +71,12 @@ _ENCODED = re.compile(r"=\?base64\?(?P<payload>[A-Za-z0-9+/]*={0,2})\?=")
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 
 
+def speaks_modern(discovered: dict[str, Any]) -> bool:
+    """Tell whether an answer to `server/discover` names the modern version."""
+    versions = discovered.get("supportedVersions")
+    return isinstance(versions, list) and MODERN_VERSION in versions
+
+
 class Era(StrEnum):
     """Which of the two wires a peer speaks."""
 

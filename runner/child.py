@@ -40,15 +40,13 @@ class ServerProcess(asyncio.SubprocessProtocol):
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Cut what arrived into lines."""
-        head, newline, rest = data.partition(b"\n")
-        while newline:
-            self._partial += head
+        first, *others = data.split(b"\n")
+        self._partial += first
+        for rest in others:
             if not self._overlong:
                 self._receive(bytes(self._partial))
-            self._partial.clear()
+            self._partial[:] = rest
             self._overlong = False
-            head, newline, rest = rest.partition(b"\n")
-        self._partial += head
         if self._overlong or len(self._partial) > MAX_LINE_BYTES:
             self._overlong = True
             self._partial.clear()

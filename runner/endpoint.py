@@ -61,6 +61,8 @@ class _Endpoint:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Answer one JSON-RPC message."""
+        if (refusal := _refuse_pages(request)) is not None:
+            return refusal
         era = _era_of(request.headers)
         try:
             message = orjson.loads(await request.read())
@@ -165,6 +167,15 @@ def _own_answer(
     if method == "ping":
         return {}
     return server.initialized(params.get("protocolVersion")) if method == "initialize" else None
+
+
+def _refuse_pages(request: web.Request) -> web.Response | None:
+    """Refuse what a page in a browser could send: we listen on loopback, where any page may try."""
+    if "Origin" in request.headers:
+        return web.json_response({"detail": "Pages may not call this server"}, status=403)
+    if request.content_type != "application/json":
+        return web.json_response({"detail": "The body must be application/json"}, status=415)
+    return None
 
 
 def _era_of(headers: Mapping[str, str]) -> Era:

@@ -1,6 +1,8 @@
 """Fixtures for all rooms: real servers, and each kind of store on each of its backends, empty."""
 
+import os
 import shutil
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -36,8 +38,11 @@ _MIGRATED: Final = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_configure() -> None:
-    """Log as the platform does; pytest shows the lines of a test that failed."""
+    """Log as the platform does, and find the servers that are installed beside the interpreter."""
     configure_logs(LogSettings())
+    os.environ["PATH"] = os.pathsep.join(
+        (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+    )
 
 
 def pytest_unconfigure() -> None:

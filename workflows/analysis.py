@@ -7,7 +7,7 @@ from temporalio import workflow
 from activities.analysis import AnalysisActivities
 from mcp_platform.contracts.analysis import FeasibilityOrder, JudgeOrder
 from mcp_platform.contracts.tasks import TaskStatus
-from workflows.policies import QUICK, THOUGHTFUL
+from workflows.policies import READING, THOUGHTFUL
 from workflows.tasks import TaskWorkflow
 
 
@@ -22,9 +22,13 @@ class FeasibilityWorkflow(TaskWorkflow):
 
     async def _steps(self, order: FeasibilityOrder) -> dict[str, Any]:
         self._advance(5, "Reading the idea")
-        facts = await workflow.execute_activity_method(AnalysisActivities.understand, order.idea_key, **QUICK)
+        facts = await workflow.execute_activity_method(
+            AnalysisActivities.understand, order.idea_key, **READING
+        )
         self._advance(35, "Looking for MCPs that do the same")
-        known = await workflow.execute_activity_method(AnalysisActivities.find_known, order.idea_key, **QUICK)
+        known = await workflow.execute_activity_method(
+            AnalysisActivities.find_known, order.idea_key, **READING
+        )
         self._advance(65, "Weighing risks and effort")
         verdict = await workflow.execute_activity_method(
             AnalysisActivities.judge,

@@ -78,9 +78,9 @@ class DeploymentWorkflow:
         async with self._scaling:
             self._wished = order.replicas
             surplus = sorted(ordinal for ordinal in self._slots if ordinal >= order.replicas)
+            await self._release(*surplus)
+            await asyncio.gather(*[self._take_down(ordinal) for ordinal in surplus])
             for ordinal in surplus:
-                await self._release(ordinal)
-                await self._take_down(ordinal)
                 del self._slots[ordinal]
         await workflow.wait_condition(
             lambda: self._stopping or (self._recorded is not None and self._recorded.replicas == self._wished)
@@ -115,8 +115,9 @@ class DeploymentWorkflow:
                     self._keepers[ordinal] = asyncio.create_task(self._keep(ordinal))
             report = self._report()
             if report != self._recorded:
-                await workflow.execute_activity_method(DeploymentActivities.record, report, **QUICK)
+                wanted = await workflow.execute_activity_method(DeploymentActivities.record, report, **QUICK)
                 self._recorded = report
+                self._stopping = self._stopping or not wanted
                 continue
             if self._should_hand_over():
                 return

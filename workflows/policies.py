@@ -16,6 +16,13 @@ _PATIENT = RetryPolicy(
 QUICK = ActivityConfig(start_to_close_timeout=timedelta(seconds=15), retry_policy=_PATIENT)
 """A few reads and writes in our own stores: repeated until the stores are back."""
 
+READING = ActivityConfig(
+    start_to_close_timeout=timedelta(seconds=15),
+    schedule_to_close_timeout=timedelta(minutes=10),
+    retry_policy=_PATIENT,
+)
+"""A step of an analysis: repeated for a while, so that the task ends whatever the input is."""
+
 THOUGHTFUL = ActivityConfig(
     start_to_close_timeout=timedelta(minutes=2),
     schedule_to_close_timeout=timedelta(minutes=10),
@@ -54,6 +61,7 @@ WATCHING = ActivityConfig(
 TAKING_DOWN = ActivityConfig(
     task_queue=TaskQueue.REPLICAS,
     start_to_close_timeout=timedelta(seconds=60),
+    heartbeat_timeout=timedelta(seconds=10),
     retry_policy=_ATTENDED_RETRY,
 )
 """Ending one replica: repeated until it is gone."""

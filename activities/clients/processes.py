@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import psutil
 import structlog
@@ -50,6 +51,11 @@ class RunningProcess:
         return self.process.pid
 
     @property
+    def shown_url(self) -> str:
+        """The address: there is nothing secret in it."""
+        return self.url
+
+    @property
     def stderr_tail(self) -> list[str]:
         """The last lines of standard error."""
         return list(self._lines)
@@ -81,6 +87,8 @@ class ProcessDriver:
         self._instance_id = instance_id
         self._stop_grace = stop_grace
         self._running: dict[UUID, RunningProcess] = {}
+        # A second attempt may begin while one that lost its heartbeat is still at work.
+        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     async def find(self, spec: ReplicaSpec) -> RunningProcess | None:
         """Find the replica, if this process started it and it still runs."""
@@ -93,42 +101,17 @@ class ProcessDriver:
         Raises:
             ReplicaFault: The runner could not be started.
         """
-        if running := await self.find(spec):
-            return running
-        # Another worker that died may have left this very replica behind.
-        await self.ensure_absent(spec.replica_id)
-        process = await self._spawn(spec)
-        running = RunningProcess(spec.replica_id, process)
-        self._running[spec.replica_id] = running
-        assert process.stdout is not None
-        assert process.stderr is not None
-        running._drains.append(asyncio.create_task(_drain(process.stderr, running._lines.append)))
-        try:
-            async with asyncio.timeout(_LISTEN_TIMEOUT):
-                line = await process.stdout.readline()
-            running.url = f"http://127.0.0.1:{json.loads(line)['port']}/mcp"
-        except (TimeoutError, ValueError, KeyError):
-            reason = await self._why_not(running)
-            await self.ensure_absent(spec.replica_id)
-            raise ReplicaFault(reason, running.stderr_tail) from None
-        except asyncio.CancelledError:
-            await self.ensure_absent(spec.replica_id)
-            raise
-        running._drains.append(asyncio.create_task(_drain(process.stdout, lambda _line: None)))
-        return running
+        async with self._alone(spec.replica_id):
+            if running := await self.find(spec):
+                return running
+            # Another worker that died may have left this very replica behind.
+            await self._remove(spec.replica_id)
+            return await self._start(spec)
 
     async def ensure_absent(self, replica_id: UUID) -> None:
         """End the replica's whole process group; finding none is success."""
-        groups = await asyncio.to_thread(self._groups_of, replica_id)
-        running = self._running.get(replica_id)
-        if running:
-            groups.add(running.pid)
-        await self._end(groups)
-        if running:
-            await running.process.wait()
-            for drain in running._drains:
-                drain.cancel()
-            self._running.pop(replica_id, None)
+        async with self._alone(replica_id):
+            await self._remove(replica_id)
 
     async def sweep(self, wanted: set[UUID], older_than: float) -> list[UUID]:
         """End marked processes that belong to no wanted replica, and say which replicas they were.
@@ -161,6 +144,42 @@ class ProcessDriver:
         async with asyncio.TaskGroup() as group:
             for replica_id in list(self._running):
                 group.create_task(self.ensure_absent(replica_id))
+
+    def _alone(self, replica_id: UUID) -> asyncio.Lock:
+        return self._locks.setdefault(replica_id, asyncio.Lock())
+
+    async def _start(self, spec: ReplicaSpec) -> RunningProcess:
+        process = await self._spawn(spec)
+        running = RunningProcess(spec.replica_id, process)
+        self._running[spec.replica_id] = running
+        assert process.stdout is not None
+        assert process.stderr is not None
+        running._drains.append(asyncio.create_task(_drain(process.stderr, running._lines.append)))
+        try:
+            async with asyncio.timeout(_LISTEN_TIMEOUT):
+                line = await process.stdout.readline()
+            running.url = f"http://127.0.0.1:{json.loads(line)['port']}/mcp"
+        except (TimeoutError, ValueError, KeyError):
+            reason = await self._why_not(running)
+            await self._remove(spec.replica_id)
+            raise ReplicaFault(reason, running.stderr_tail) from None
+        except asyncio.CancelledError:
+            await self._remove(spec.replica_id)
+            raise
+        running._drains.append(asyncio.create_task(_drain(process.stdout, lambda _line: None)))
+        return running
+
+    async def _remove(self, replica_id: UUID) -> None:
+        groups = await asyncio.to_thread(self._groups_of, replica_id)
+        running = self._running.get(replica_id)
+        if running:
+            groups.add(running.pid)
+        await self._end(groups)
+        if running:
+            await running.process.wait()
+            for drain in running._drains:
+                drain.cancel()
+            self._running.pop(replica_id, None)
 
     async def _spawn(self, spec: ReplicaSpec) -> asyncio.subprocess.Process:
         options = ["--start-timeout", str(spec.patience * _START_SHARE), "--grace", str(self._stop_grace)]

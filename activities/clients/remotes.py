@@ -12,6 +12,7 @@ class RemoteServer:
     """Somebody else's server at a URL."""
 
     url: str
+    shown_url: str
     headers: dict[str, str]
     pid: None = None
 
@@ -33,7 +34,7 @@ class RemoteDriver:
         """Give the server at the configured URL."""
         if spec.server.url is None:
             raise ReplicaFault(f"server {spec.server.name!r} has no url")
-        return RemoteServer(spec.server.url, spec.server.headers)
+        return RemoteServer(spec.server.url, spec.configured_url or "", spec.server.headers)
 
     async def find(self, spec: ReplicaSpec) -> RemoteServer:
         """Find the same: it is always there, whether it answers or not."""

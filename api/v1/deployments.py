@@ -22,6 +22,7 @@ from mcp_platform.contracts.base import Contract, Moment
 from mcp_platform.contracts.deployments import (
     CreateDeployment,
     Deployment,
+    DeploymentReport,
     DeploymentState,
     Driver,
     Health,
@@ -30,7 +31,7 @@ from mcp_platform.contracts.deployments import (
 )
 from mcp_platform.contracts.mcps import Mcp, McpConfig, ServerConfig
 from mcp_platform.errors import Conflict, Forbidden, NotFound, Unavailable, ValidationFailed
-from mcp_platform.names import Collection, TaskQueue, deployment_workflow_id
+from mcp_platform.names import Channel, Collection, TaskQueue, deployment_workflow_id
 from workflows.deployments import DeploymentWorkflow
 
 logger = structlog.get_logger(__name__)
@@ -163,10 +164,11 @@ async def get_deployment(deployment_id: UUID, _caller: Reader, parts: PartsDep) 
 
 @router.patch("/{deployment_id}")
 async def scale_deployment(
-    deployment_id: UUID, order: ScaleDeployment, _caller: Writer, parts: PartsDep
+    deployment_id: UUID, order: ScaleDeployment, caller: Writer, parts: PartsDep
 ) -> DeploymentDetails:
     """Wish for another number of replicas."""
     deployment = await _find(parts, deployment_id)
+    _check_owner(deployment, caller)
     if deployment.driver is Driver.REMOTE:
         raise Conflict(
             "A remote server has one address and cannot be scaled", deployment_id=str(deployment_id)
@@ -187,10 +189,11 @@ async def scale_deployment(
 
 @router.delete("/{deployment_id}", response_model_exclude_none=True)
 async def stop_deployment(
-    deployment_id: UUID, _caller: Writer, parts: PartsDep, response: Response
+    deployment_id: UUID, caller: Writer, parts: PartsDep, response: Response
 ) -> DeploymentStopped:
     """Stop a deployment; answers once nothing of it runs any more, or with 202 when that takes long."""
     deployment = await _find(parts, deployment_id)
+    _check_owner(deployment, caller)
     if deployment.status is not DeploymentState.STOPPED:
         handle = parts.temporal.get_workflow_handle(deployment_workflow_id(deployment_id))
         try:
@@ -206,6 +209,8 @@ async def stop_deployment(
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
+            # No workflow runs, or none ever did: the record is all there is to stop.
+            await _record_stopped(parts, deployment)
         deployment = await _find(parts, deployment_id)
     if deployment.status is not DeploymentState.STOPPED:
         response.status_code = status.HTTP_202_ACCEPTED
@@ -215,6 +220,35 @@ async def stop_deployment(
         deployment_id=deployment_id,
         stopped_at=deployment.stopped_at,
     )
+
+
+async def _record_stopped(parts: Parts, deployment: Deployment) -> None:
+    report = DeploymentReport(
+        deployment_id=deployment.id,
+        slug=deployment.slug,
+        status=DeploymentState.STOPPED,
+        health_status=Health.UNKNOWN,
+        replicas=deployment.config.replicas,
+        healthy=0,
+        reason="stopped while no workflow was running it",
+    )
+    async with parts.stores.write() as rows:
+        await rows.deployments.report(report)
+    await parts.stores.publish(Channel.ROUTES, {"slug": deployment.slug})
+
+
+def _check_owner(deployment: Deployment, caller: Principal) -> None:
+    """Let only its owner, or an administrator, change a deployment.
+
+    Raises:
+        Forbidden: It is somebody else's, or it runs commands and the caller may not.
+    """
+    if deployment.driver is Driver.PROCESS and Permission.DEPLOYMENTS_PROCESS not in caller.permissions:
+        raise Forbidden(Permission.DEPLOYMENTS_PROCESS)
+    if deployment.owner_id != caller.user_id and Permission.DEPLOYMENTS_ALL not in caller.permissions:
+        raise Forbidden(
+            Permission.DEPLOYMENTS_ALL, "Only its owner or an administrator may change a deployment"
+        )
 
 
 async def _find(parts: Parts, deployment_id: UUID) -> Deployment:

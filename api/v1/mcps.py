@@ -12,7 +12,7 @@ from api.v1.answers import Deleted, pages
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.contracts.base import Contract, Moment
 from mcp_platform.contracts.mcps import CreateMcp, Mcp, McpConfig, McpStatus, UpdateMcp, version_order
-from mcp_platform.errors import Conflict, NotFound, ValidationFailed
+from mcp_platform.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from mcp_platform.names import Collection
 
 router = APIRouter(prefix="/mcps", tags=["MCPs"])
@@ -154,6 +154,7 @@ async def update_mcp(
     A new configuration is a new version: without a `version` in the body the last number is raised.
     """
     mcp = await _find(parts, mcp_id)
+    _check_author(mcp, caller)
     if if_match is not None and if_match.removeprefix("W/") not in {"*", _tag(mcp)}:
         raise Conflict(
             "The MCP was changed since it was read; read it again",
@@ -196,12 +197,18 @@ async def get_history(mcp_id: McpId, _caller: Reader, parts: PartsDep) -> Histor
 
 
 @router.delete("/{mcp_id}")
-async def delete_mcp(mcp_id: McpId, _caller: Deleter, parts: PartsDep) -> Deleted:
+async def delete_mcp(mcp_id: McpId, caller: Deleter, parts: PartsDep) -> Deleted:
     """Remove an MCP and its history; refused while it is deployed."""
+    _check_author(await _find(parts, mcp_id), caller)
     async with parts.stores.write() as rows:
         if not await rows.mcps.delete(mcp_id):
             raise NotFound("mcp_tool", mcp_id)
     return Deleted(message="MCP tool deleted successfully", id=mcp_id)
+
+
+def _check_author(mcp: Mcp, caller: Principal) -> None:
+    if mcp.author_id != caller.user_id and Permission.MCPS_ALL not in caller.permissions:
+        raise Forbidden(Permission.MCPS_ALL, "Only its author or an administrator may change an MCP")
 
 
 async def _find(parts: Parts, mcp_id: UUID) -> Mcp:

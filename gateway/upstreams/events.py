@@ -23,17 +23,15 @@ class EventParser:
         Raises:
             EventTooLong: The event in progress is over the limit.
         """
-        head, newline, rest = chunk.partition(b"\n")
-        while newline:
-            self._partial += head
+        first, *others = chunk.split(b"\n")
+        self._partial += first
+        for rest in others:
             line = bytes(self._partial).removesuffix(b"\r")
-            self._partial.clear()
+            self._partial[:] = rest
             if line:
                 self._field(line)
             elif (event := self._complete()) is not None:
                 yield event
-            head, newline, rest = rest.partition(b"\n")
-        self._partial += head
         if self._size + len(self._partial) > self._limit:
             raise EventTooLong
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from gateway.upstreams.exchange import ACCEPT, Exchange, Listener, Reply, Unreachable
 from mcp_platform import __version__
-from mcp_platform.errors import UpstreamFailed
+from mcp_platform.errors import PlatformError, UpstreamFailed
 from mcp_platform.wire import (
     LATEST_HANDSHAKE,
     METHOD_NOT_FOUND,
@@ -18,6 +18,7 @@ from mcp_platform.wire import (
     ServerDescription,
     encode_header,
     envelope,
+    speaks_modern,
 )
 
 CLIENT_INFO = {"name": "mcp-platform-gateway", "version": __version__}
@@ -64,7 +65,7 @@ class ModernLeg:
             # Older servers refuse the question in many ways, some with a 500. One that is broken
             # fails the handshake that follows, too.
             return None
-        if raw is None or MODERN_VERSION not in (raw.get("supportedVersions") or ()):
+        if raw is None or not speaks_modern(raw):
             return None
         return cls(exchange, ServerDescription(Era.MODERN, MODERN_VERSION, raw))
 
@@ -198,7 +199,7 @@ class LegacyLeg:
     async def _post_quietly(self, message: dict[str, Any]) -> None:
         try:
             await self._post(message)
-        except (Unreachable, UpstreamFailed):
+        except (Unreachable, PlatformError):
             return  # a courtesy; whoever waits for the call itself learns of the failure there
 
     async def _post(self, message: dict[str, Any]) -> None:

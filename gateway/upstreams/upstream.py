@@ -30,7 +30,8 @@ _MAX_PAGES = 100
 class Upstream:
     """A server behind the gateway.
 
-    Its era is probed at the first use and kept until an answer shows that it no longer holds.
+    Its era is probed at the first use and kept until an answer shows that it no longer holds. `url` is
+    where it is reached, if the address has names of variables in it.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class Upstream:
         headers: Callable[[], Awaitable[Mapping[str, str]]],
         limits: Limits,
         spawn: Spawn,
+        url: str | None = None,
     ) -> None:
         self.address = address
+        self._url = url or address.url
         self.active = 0
         """Requests in flight."""
         self._http = http
@@ -147,7 +150,7 @@ class Upstream:
             raise UpstreamTimedOut("The MCP server did not open a session in time") from None
 
     async def _probe(self) -> Leg:
-        exchange = Exchange(self._http, self.address.url, await self._headers(), self._limits)
+        exchange = Exchange(self._http, self._url, await self._headers(), self._limits)
         return (
             await ModernLeg.open(exchange)
             or await LegacyLeg.open(exchange, self._spawn)

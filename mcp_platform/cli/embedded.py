@@ -2,23 +2,24 @@
 
 import asyncio
 import json
-import os
+import socket
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import httpx
 import psutil
 from rich.console import Console
 
 from api.app import create_app
+from mcp_platform.cli.data_dir import PASSWORD_FILE, prepare_data_dir
 from mcp_platform.cli.failure import Failure
-from mcp_platform.cli.first_admin import PASSWORD_FILE, FirstAdmin, ensure_admin
+from mcp_platform.cli.first_admin import FirstAdmin, ensure_admin
 from mcp_platform.cli.record import RunRecord, remove_record, write_record
-from mcp_platform.cli.serving import listening_socket, serving, told_to_stop
+from mcp_platform.cli.serving import forever, listening_socket, run_until_told, serving
 from mcp_platform.cli.temporal_program import find_or_get
 from mcp_platform.cli.temporal_server import TemporalServer
-from mcp_platform.connection import connect_temporal
+from mcp_platform.cli.trouble import connect, told_plainly
 from mcp_platform.security.keys import load_master_key
 from mcp_platform.settings import Mode, Settings
 from storage.sql.migrate import migrate
@@ -28,95 +29,98 @@ from worker.app import running_worker
 _READY_PATIENCE = 30.0
 
 
-async def run_embedded(settings: Settings, *, as_json: bool) -> None:
+async def run_embedded(settings: Settings, *, as_json: bool, began: float) -> None:
     """Run everything until a signal; afterwards nothing of it is left running.
+
+    Args:
+        settings: Where everything is.
+        as_json: Whether to say in JSON that all is ready.
+        began: When the command began, on the monotonic clock.
 
     Raises:
         Failure: A port is taken, or the data directory cannot be written.
         TemporalUnavailable: Temporal's server cannot be had or started.
     """
-    console = Console(stderr=as_json)
-    started = time.monotonic()
     if settings.mode is not Mode.EMBEDDED:
         raise Failure("`up` is the embedded mode; in production start `api`, `gateway` and `worker`")
-    _prepare_data_dir(settings)
-    with told_to_stop() as stop:
+    prepare_data_dir(settings)
+    await run_until_told(_run(settings, as_json, began))
+
+
+async def _run(settings: Settings, as_json: bool, began: float) -> None:
+    console = Console(stderr=as_json)
+    with told_plainly():
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(listening_socket(settings.api.host, settings.api.port, "--port"))
             load_master_key(settings)
-            program = await find_or_get(settings.temporal, console.print)
-            temporal = await stack.enter_async_context(
-                TemporalServer(
-                    program,
-                    settings.data_dir,
-                    port=settings.temporal.port,
-                    ui_port=settings.temporal.ui_port,
-                )
-            )
+            temporal = await _start_temporal(settings, console, stack)
             await migrate(settings.sql_url)
-            client = await connect_temporal(temporal.address, settings.temporal)
+            client = await connect(temporal.address, settings)
             stores = await stack.enter_async_context(open_stores(settings))
             admin = await ensure_admin(settings, stores, choose_password=True)
             await stack.enter_async_context(running_worker(settings, client, stores))
             await stack.enter_async_context(serving(create_app(settings, client), listener))
-            if await _ready(settings, stop):
-                stack.callback(remove_record, settings.data_dir)
-                _announce(settings, admin, console, as_json, time.monotonic() - started)
-                await stop.wait()
-                console.print("Stopping …")
+            local = _local_address(listener)
+            await _ready(local)
+            stack.callback(remove_record, settings.data_dir)
+            _record(settings, local)
+            if as_json:
+                _announce_as_json(settings, admin)
+            else:
+                _announce(settings, admin, console, time.monotonic() - began)
+            stack.callback(console.print, "Stopping …")
+            await forever()
 
 
-def _prepare_data_dir(settings: Settings) -> None:
-    try:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = settings.data_dir / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise Failure(
-            f"the data directory {settings.data_dir} cannot be written ({error.strerror});"
-            " choose another with --data-dir"
-        ) from None
+async def _start_temporal(settings: Settings, console: Console, stack: AsyncExitStack) -> TemporalServer:
+    program = await find_or_get(settings.temporal, console.print)
+    own = settings.temporal
+    server = TemporalServer(program, settings.data_dir, port=own.port, ui_port=own.ui_port)
+    return await stack.enter_async_context(server)
 
 
-async def _ready(settings: Settings, stop: asyncio.Event) -> bool:
-    """Wait until every part answers; False if told to stop before."""
+def _local_address(listener: socket.socket) -> str:
+    """Give the address under which this machine reaches the API, whatever its users call it."""
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _ready(address: str) -> None:
+    """Wait until every part answers."""
     health: dict[str, object] = {}
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
         deadline = time.monotonic() + _READY_PATIENCE
-        while time.monotonic() < deadline and not stop.is_set():
-            answer = await http.get(f"{settings.api_url}/health", timeout=5)
-            health = answer.json()
-            if answer.status_code == 200:
-                return True
+        while time.monotonic() < deadline:
+            with suppress(httpx.HTTPError):
+                answer = await http.get(f"{address}/health")
+                health = answer.json()
+                if answer.status_code == 200:
+                    return
             await asyncio.sleep(0.05)
-    if stop.is_set():
-        return False
     raise Failure(f"not everything answers after {_READY_PATIENCE:.0f} s: {json.dumps(health.get('parts'))}")
 
 
-def _announce(
-    settings: Settings, admin: FirstAdmin | None, console: Console, as_json: bool, seconds: float
-) -> None:
+def _record(settings: Settings, address: str) -> None:
     me = psutil.Process()
-    write_record(
-        settings.data_dir,
-        RunRecord(
-            pid=me.pid,
-            started=me.create_time(),
-            api=settings.api_url,
-            temporal_ui=settings.temporal_ui_url,
-        ),
+    record = RunRecord(
+        pid=me.pid, started=me.create_time(), api=address, temporal_ui=settings.temporal_ui_url
     )
-    if as_json:
-        line = {"event": "ready", "api": settings.api_url, "temporal_ui": settings.temporal_ui_url}
-        if admin:
-            line["admin_username"] = admin.username
-        if admin and admin.chosen_password:
-            line["admin_password"] = admin.chosen_password
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-        return
+    write_record(settings.data_dir, record)
+
+
+def _announce_as_json(settings: Settings, admin: FirstAdmin | None) -> None:
+    line = {"event": "ready", "api": settings.api_url, "temporal_ui": settings.temporal_ui_url}
+    if admin:
+        line["admin_username"] = admin.username
+    if admin and admin.chosen_password:
+        line["admin_password"] = admin.chosen_password
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def _announce(settings: Settings, admin: FirstAdmin | None, console: Console, seconds: float) -> None:
     rows = [
         ("API", settings.api_url),
         ("Docs", f"{settings.api_url}/api/docs"),

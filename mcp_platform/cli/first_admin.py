@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from mcp_platform.cli.data_dir import PASSWORD_FILE
 from mcp_platform.cli.failure import Failure
 from mcp_platform.contracts.access import RegisterUser, Role, User
 from mcp_platform.errors import Conflict
@@ -15,8 +16,6 @@ from mcp_platform.security.keys import write_secret_file
 from mcp_platform.security.passwords import hash_password
 from mcp_platform.settings import Settings
 from storage.stores import Stores
-
-PASSWORD_FILE = "initial-admin-password"  # noqa: S105 - a file's name
 
 
 @dataclass(frozen=True)

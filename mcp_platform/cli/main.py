@@ -2,20 +2,19 @@
 
 import os
 import sys
-from collections.abc import Coroutine
+import time
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated, Any
 
 import typer
 import uvloop
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
-from mcp_platform.cli import parts as part_commands
-from mcp_platform.cli.demo import run_demo
-from mcp_platform.cli.embedded import run_embedded
 from mcp_platform.cli.failure import Failure
-from mcp_platform.cli.status import show_status
 from mcp_platform.cli.temporal_program import TemporalUnavailable
+from mcp_platform.errors import PlatformError
 from mcp_platform.logs import configure_logs
 from mcp_platform.security.keys import UnusableKey
 from mcp_platform.settings import Settings
@@ -45,13 +44,14 @@ def up(
     json: Annotated[bool, typer.Option("--json", help="One line of JSON when ready")] = False,
 ) -> None:
     """Run everything in one process, with Temporal as a child, until Ctrl-C."""
+    began = time.monotonic()
     settings = _settings(
         data_dir=data_dir,
         api={"host": host, "port": port},
         temporal={"port": temporal_port, "ui_port": temporal_ui_port},
         logs=None if json else {"format": "console", "level": "warning"},
     )
-    _run(run_embedded(settings, as_json=json))
+    _run("embedded:run_embedded", settings, as_json=json, began=began)
 
 
 @app.command()
@@ -61,89 +61,102 @@ def demo(
     username: Annotated[str | None, typer.Option(help="Who signs in")] = None,
 ) -> None:
     """Show the platform at work, on a real MCP server, in under a minute."""
-    settings = _settings(data_dir=data_dir)
-    _run(run_demo(settings, url, username))
+    _run("demo:run_demo", _settings(data_dir=data_dir), url, username)
 
 
 @app.command()
 def status(data_dir: DataDir = None) -> None:
     """Show whether the platform runs, how its parts are, and what memory they take together."""
-    _run(show_status(_settings(data_dir=data_dir)))
+    _run("status:show_status", _settings(data_dir=data_dir))
 
 
 @app.command()
 def api() -> None:
     """Serve the API alone (production)."""
-    _run(part_commands.serve_api(_settings()))
+    _run("parts:serve_api", _settings())
 
 
 @app.command()
 def gateway() -> None:
     """Serve the gateway alone (production)."""
-    _run(part_commands.serve_gateway(_settings()))
+    _run("parts:serve_gateway", _settings())
 
 
 @app.command()
 def worker() -> None:
     """Run the workers alone (production)."""
-    _run(part_commands.serve_worker(_settings()))
+    _run("parts:serve_worker", _settings())
 
 
 @app.command()
 def migrate() -> None:
     """Bring the relational store's schema up to date."""
-    _run(part_commands.migrate_schema(_settings()))
+    _run("parts:migrate_schema", _settings())
 
 
 @app.command()
 def setup() -> None:
     """Prepare Temporal's namespace and the first administrator; may be repeated."""
-    _run(part_commands.set_up(_settings()))
+    _run("parts:set_up", _settings())
+
+
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def runner() -> None:
+    """Serve one stdio MCP server over HTTP; its own options: mcp-platform runner --help."""
+    # Not from the context: that drops the `--` which keeps the server's options from the runner's.
+    sys.argv = ["mcp-platform runner", *sys.argv[2:]]
+    raise typer.Exit(resolve_name("runner.__main__:main")())
 
 
 def main() -> None:
     """Run the command line, and leave without the SDK's crash at interpreter exit."""
+    code: object = 0
     try:
-        code = app(standalone_mode=False)
-    except (Failure, TemporalUnavailable, UnusableKey) as failure:
+        app()
+    except SystemExit as leave:
+        code = leave.code
+    except (Failure, TemporalUnavailable, UnusableKey, PlatformError) as failure:
         print(f"mcp-platform: {failure}", file=sys.stderr)
         code = 2
-    except typer.Exit as leave:
-        code = leave.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        code = 130
-    except typer.TyperException as error:
-        error.show()
-        code = error.exit_code
     sys.stdout.flush()
     sys.stderr.flush()
     # temporalio's runtime may abort while the interpreter is torn down (sdk-python#300).
-    os._exit(code or 0)
+    os._exit(code if isinstance(code, int) else bool(code))
 
 
 def _settings(**given: Any) -> Settings:
     """Give settings from the environment, with the options of the command line on top."""
     try:
         base = Settings()
-        changes = {}
-        for name, value in given.items():
-            if isinstance(value, dict):
-                told = {key: item for key, item in value.items() if item is not None}
-                changes[name] = getattr(base, name).model_copy(update=told)
-            elif value is not None:
-                changes[name] = value
-        settings = base.model_copy(update=changes)
     except ValidationError as error:
-        raise Failure(
-            "; ".join(
-                f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']}" for item in error.errors()
-            )
-        ) from None
+        raise Failure("; ".join(_problem(item["loc"], item["msg"]) for item in error.errors())) from None
+    except SettingsError as error:
+        raise Failure(f"{error}; lists and groups are given as JSON") from None
+    changes = {}
+    for name, value in given.items():
+        if isinstance(value, dict):
+            told = {key: item for key, item in value.items() if item is not None}
+            changes[name] = getattr(base, name).model_copy(update=told)
+        elif value is not None:
+            changes[name] = value
+    settings = base.model_copy(update=changes)
     configure_logs(settings.logs)
     return settings
 
 
-def _run(work: Coroutine[Any, Any, int | None]) -> None:
-    code = uvloop.run(work)
+def _problem(place: tuple[int | str, ...], message: str) -> str:
+    """Say what is wrong with a setting, under the name by which it is set."""
+    said = message.removeprefix("Value error, ")
+    return f"MCP_PLATFORM_{'__'.join(str(step) for step in place).upper()}: {said}" if place else said
+
+
+def _run(work: str, *given: Any, **named: Any) -> None:
+    """Run a coroutine of a module beside this one.
+
+    The module is loaded only now: all commands' modules together take seconds.
+    """
+    code = uvloop.run(resolve_name(f"mcp_platform.cli.{work}")(*given, **named))
     if code:
         raise typer.Exit(code)

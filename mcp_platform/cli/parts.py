@@ -4,15 +4,18 @@ from datetime import timedelta
 
 import structlog
 from google.protobuf.duration_pb2 import Duration
+from starlette.applications import Starlette
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.app import create_app as create_api
 from gateway.app import create_app as create_gateway
+from mcp_platform.cli.data_dir import prepare_data_dir
 from mcp_platform.cli.first_admin import ensure_admin
-from mcp_platform.cli.serving import listening_socket, serving, told_to_stop
-from mcp_platform.connection import connect_temporal, worker_runtime
-from mcp_platform.settings import Settings
+from mcp_platform.cli.serving import forever, listening_socket, run_until_told, serving
+from mcp_platform.cli.trouble import connect, told_plainly
+from mcp_platform.connection import worker_runtime
+from mcp_platform.settings import Mode, Settings
 from storage.sql.migrate import migrate
 from storage.stores import open_stores
 from worker.app import running_worker
@@ -24,44 +27,71 @@ _RETENTION = timedelta(days=7)
 
 async def serve_api(settings: Settings) -> None:
     """Serve the API until a signal."""
-    listener = listening_socket(settings.api.host, settings.api.port, "MCP_PLATFORM_API__PORT")
-    with told_to_stop() as stop:
-        async with serving(create_api(settings), listener):
-            logger.info("api_ready", address=settings.api_url)
-            await stop.wait()
+    _prepare(settings)
+    own = settings.api
+    work = _serve(create_api(settings), own.host, own.port, "MCP_PLATFORM_API__PORT")
+    await run_until_told(work)
 
 
 async def serve_gateway(settings: Settings) -> None:
     """Serve the gateway until a signal."""
+    _prepare(settings)
     own = settings.gateway
-    listener = listening_socket(own.host, own.port, "MCP_PLATFORM_GATEWAY__PORT")
-    with told_to_stop() as stop:
-        async with serving(create_gateway(settings), listener):
-            logger.info("gateway_ready", address=settings.gateway_url)
-            await stop.wait()
+    work = _serve(create_gateway(settings), own.host, own.port, "MCP_PLATFORM_GATEWAY__PORT")
+    await run_until_told(work)
 
 
 async def serve_worker(settings: Settings) -> None:
     """Run the workers until a signal."""
-    client = await connect_temporal(
-        settings.temporal_address,
-        settings.temporal,
-        runtime=worker_runtime(settings.worker.metrics_address),
-    )
-    with told_to_stop() as stop:
-        async with open_stores(settings) as stores, running_worker(settings, client, stores):
-            await stop.wait()
+    _prepare(settings)
+    await run_until_told(_work(settings))
 
 
 async def migrate_schema(settings: Settings) -> None:
     """Bring the schema up to date."""
-    await migrate(settings.sql_url)
+    _prepare(settings)
+    with told_plainly():
+        await migrate(settings.sql_url)
     logger.info("schema_up_to_date")
 
 
 async def set_up(settings: Settings) -> None:
     """Register the namespace and make the first administrator, unless they are there."""
-    client = await connect_temporal(settings.temporal_address, settings.temporal)
+    _prepare(settings)
+    with told_plainly():
+        await _ensure_namespace(settings)
+        async with open_stores(settings) as stores:
+            admin = await ensure_admin(settings, stores, choose_password=False)
+    logger.info("set_up", administrator=admin.username if admin else "exists")
+
+
+def _prepare(settings: Settings) -> None:
+    """Make the data directory where this part would keep something in it; in production none does."""
+    if settings.mode is Mode.EMBEDDED:
+        prepare_data_dir(settings)
+
+
+async def _serve(app: Starlette, host: str, port: int, option: str) -> None:
+    listener = listening_socket(host, port, option)
+    with told_plainly(), listener:
+        async with serving(app, listener):
+            logger.info("listening", host=host, port=port)
+            await forever()
+
+
+async def _work(settings: Settings) -> None:
+    with told_plainly():
+        client = await connect(
+            settings.temporal_address,
+            settings,
+            runtime=worker_runtime(settings.worker.metrics_address),
+        )
+        async with open_stores(settings) as stores, running_worker(settings, client, stores):
+            await forever()
+
+
+async def _ensure_namespace(settings: Settings) -> None:
+    client = await connect(settings.temporal_address, settings)
     retention = Duration()
     retention.FromTimedelta(_RETENTION)
     try:
@@ -75,6 +105,3 @@ async def set_up(settings: Settings) -> None:
         # Temporal Cloud registers namespaces in its own way and denies it here.
         if error.status not in {RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.PERMISSION_DENIED}:
             raise
-    async with open_stores(settings) as stores:
-        admin = await ensure_admin(settings, stores, choose_password=False)
-    logger.info("set_up", administrator=admin.username if admin else "exists")

@@ -1,14 +1,15 @@
-"""HTTP servers whose life their caller controls."""
+"""HTTP servers whose life their caller controls, and the signals that end a command."""
 
 import asyncio
 import errno
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from mcp_platform.cli.failure import Failure
 
@@ -40,14 +41,15 @@ def listening_socket(host: str, port: int, option: str) -> socket.socket:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+async def serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None]:
     """Serve while the body runs; at the end finish what is under way, within a bound.
 
-    Raises:
-        Failure: The application did not start.
+    What the application's lifespan raises at its start, this raises.
     """
     config = uvicorn.Config(
         app,
+        # The lifespan is ours: uvicorn would log a traceback of what hinders it, and keep the error.
+        lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -56,28 +58,45 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
         ws_per_message_deflate=False,
     )
     server = _Server(config)
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        while not server.started:
-            if running.done():
-                await running
-                raise Failure("the API did not start; its log lines say why")
-            await asyncio.sleep(0.01)
-        yield
-    finally:
-        server.should_exit = True
-        await running
+    async with app.router.lifespan_context(app):
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            while not server.started:
+                if running.done():
+                    await running
+                    raise Failure("the HTTP server did not start; its log lines say why")
+                await asyncio.sleep(0.01)
+            yield
+        finally:
+            server.should_exit = True
+            await running
 
 
-@contextmanager
-def told_to_stop() -> Iterator[asyncio.Event]:
-    """Give an event that SIGINT and SIGTERM set."""
-    stop = asyncio.Event()
+async def run_until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Run until SIGINT or SIGTERM, which cancel the work wherever it is, also while it is starting."""
+    task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
+    told = False
+
+    def stop() -> None:
+        nonlocal told
+        # Once only: a second Ctrl-C must not interrupt the cleaning up, which is bounded.
+        if not told:
+            task.cancel()
+        told = True
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop)
     try:
-        yield stop
+        await task
+    except asyncio.CancelledError:
+        if not told:
+            raise
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+async def forever() -> None:
+    """Wait until cancelled."""
+    await asyncio.Event().wait()

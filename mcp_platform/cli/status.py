@@ -31,7 +31,7 @@ async def _print_parts(console: Console, api: str) -> bool:
     try:
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = (await http.get(f"{api}/health", timeout=5)).json()
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ValueError) as error:
         console.print(f"[red]The API at {api} does not answer: {error or type(error).__name__}[/]")
         return False
     for name, part in answer["parts"].items():

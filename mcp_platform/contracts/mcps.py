@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from mcp_platform.contracts.base import Contract, Moment, Order
 from mcp_platform.names import RESERVED_SLUGS
 
+_HEADER_NAME = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+_HEADER_VALUE = re.compile(r"^[\t\x20-\x7e\x80-\xff]*\Z")
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
@@ -62,6 +64,16 @@ class ServerConfig(BaseModel):
                 raise ValueError(f"{name!r}: names that begin with MCP_PLATFORM_ belong to the platform")
         return value
 
+    @field_validator("headers")
+    @classmethod
+    def _header_fields(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, content in value.items():
+            if not _HEADER_NAME.match(name):
+                raise ValueError(f"{name!r} is no name of an HTTP header")
+            if not _HEADER_VALUE.match(content):
+                raise ValueError(f"the value of {name!r} has characters that no HTTP header may have")
+        return value
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         given = [name for name in ("url", "command", "image") if getattr(self, name) is not None]
@@ -99,6 +111,8 @@ class ToolConfig(BaseModel):
         except SchemaError as error:
             place = ".".join(str(step) for step in error.absolute_path) or "parameters"
             raise ValueError(f"parameters are no JSON Schema (2020-12): {place}: {error.message}") from None
+        except RecursionError:
+            raise ValueError("parameters are nested too deeply") from None
         return self
 
 
@@ -107,8 +121,8 @@ class McpConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    servers: list[ServerConfig] = []
-    tools: list[ToolConfig] = []
+    servers: Annotated[list[ServerConfig], Field(max_length=100)] = []
+    tools: Annotated[list[ToolConfig], Field(max_length=500)] = []
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

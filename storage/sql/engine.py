@@ -176,6 +176,8 @@ def is_away(error: BaseException) -> bool:
 def _open_mysql(url: str, pool_size: int, *, writing: bool) -> AsyncEngine:
     engine = create_async_engine(
         url,
+        # Values may be secret, and an error's text goes into logs and histories.
+        hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=TRANSACTION_TIMEOUT,
@@ -198,6 +200,8 @@ def _open_mysql(url: str, pool_size: int, *, writing: bool) -> AsyncEngine:
 def _open_sqlite(url: str, pool_size: int, *, writing: bool) -> AsyncEngine:
     engine = create_async_engine(
         url,
+        # Values may be secret, and an error's text goes into logs and histories.
+        hide_parameters=True,
         pool_size=1 if writing else pool_size,
         max_overflow=0,
         pool_timeout=TRANSACTION_TIMEOUT,

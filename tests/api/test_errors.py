@@ -134,3 +134,24 @@ async def test_a_fault_of_ours_is_answered_with_500_whose_id_is_in_the_log(
     assert found["error_code"] == "INTERNAL_ERROR"
     assert "secret" not in answer.text
     assert any(found["request_id"] in json.dumps(str(record.msg)) for record in caplog.records)
+
+
+@pytest.mark.parametrize("path", ["/events?token=€", "/events?token=%00", "/mcp/any/v1?token=x"])
+async def test_a_credential_that_cannot_be_one_is_answered_with_401(
+    platform: RunningPlatform, path: str
+) -> None:
+    assert (await platform.caller().get(path)).status_code == 401
+
+
+async def test_an_origin_that_cannot_be_one_is_answered_with_403(platform: RunningPlatform) -> None:
+    member = await platform.member()
+    answer = await member.get("/mcp/any/v1", headers={"Origin": "http://["})
+    assert answer.status_code == 403
+
+
+async def test_a_moment_outside_the_calendar_is_answered_with_422(platform: RunningPlatform) -> None:
+    member = await platform.member()
+    order = {"name": "late", "expires_at": "9999-12-31T23:59:59-12:00"}
+    answer = await member.post("/api/v1/auth/api-keys", json=order)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "expires_at"]

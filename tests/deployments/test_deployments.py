@@ -250,7 +250,7 @@ async def test_what_does_not_exist_cannot_be_deployed_or_stopped(admin: Caller) 
 
 async def test_a_remote_server_is_watched_and_called(admin: Caller) -> None:
     upstream = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "runner", "--port", "0", "--", "mcp-server-time"),
+        *(sys.executable, "-m", "runner", "--port", "0", "--", sys.executable, "-m", "mcp_server_time"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

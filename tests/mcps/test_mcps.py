@@ -20,6 +20,14 @@ WEATHER = {
 }
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """Give a schema of objects in objects."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
 def weather(**changes: Any) -> dict[str, Any]:
     """Give the contract's example, under a slug of its own."""
     return {
@@ -124,6 +132,16 @@ async def test_a_slug_that_is_taken_is_refused(platform: RunningPlatform) -> Non
             "no JSON Schema",
         ),
         (
+            {"config": {"tools": [{"name": "t", "parameters": nested(200)}]}},
+            ["body", "config", "tools", 0],
+            "nested too deeply",
+        ),
+        (
+            {"config": {"servers": [{"name": "s", "url": "http://a.b", "headers": {"X": "a\nb"}}]}},
+            ["body", "config", "servers", 0, "headers"],
+            "characters that no HTTP header may have",
+        ),
+        (
             {"config": {"tools": [{"name": "t", "parameters": {"place": {"type": "text"}}}]}},
             ["body", "config", "tools", 0],
             "no JSON Schema",
@@ -207,3 +225,15 @@ async def test_pages_hold_what_they_say(platform: RunningPlatform) -> None:
     assert all(page["total"] == 5 and page["pages"] == 3 for page in pages)
     names = [item["name"] for page in pages for item in page["items"]]
     assert names == [f"{mark} {number}" for number in (4, 3, 2, 1, 0)]
+
+
+async def test_only_the_author_or_an_administrator_changes_an_mcp(platform: RunningPlatform) -> None:
+    author, stranger, admin = await platform.member(), await platform.member(), await platform.admin()
+    mcp = await author.register_mcp(WEATHER)
+    path = f"/api/v1/mcps/{mcp['id']}"
+    for answer in (await stranger.put(path, json={"description": "mine"}), await stranger.delete(path)):
+        assert answer.status_code == 403
+        assert answer.json()["required_permission"] == "mcps:all"
+    assert (await stranger.get(path)).status_code == 200
+    assert (await admin.put(path, json={"description": "ours"})).status_code == 200
+    assert (await author.delete(path)).status_code == 200

@@ -113,9 +113,10 @@ class Fleet:
         self.running.discard(order.ordinal)
 
     @activity.defn(name="deployments.record")
-    async def record(self, report: DeploymentReport) -> None:
-        """Note the report."""
+    async def record(self, report: DeploymentReport) -> bool:
+        """Note the report; the deployment is still wanted."""
         self.reports.append(report)
+        return True
 
 
 @asynccontextmanager
