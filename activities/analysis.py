@@ -14,6 +14,7 @@ from activities.feasibility_rules import (
     problems_of,
     server_kinds,
 )
+from activities.heartbeat import beating
 from mcp_platform.contracts.analysis import Feasibility, Idea, IdeaFacts, JudgeOrder, KnownMcps
 from mcp_platform.names import Collection
 
@@ -68,7 +69,8 @@ class AnalysisActivities:
     @activity.defn(name="analysis.judge")
     async def judge(self, order: JudgeOrder) -> Feasibility:
         """Give the verdict of the analyst that the worker was given."""
-        return await self._analyst.judge(await self._idea(order.idea_key), order.facts, order.known)
+        async with beating():
+            return await self._analyst.judge(await self._idea(order.idea_key), order.facts, order.known)
 
     async def _idea(self, key: str) -> Idea:
         body: dict[str, Any] | None = await self._stores.documents.get(Collection.IDEAS, key)

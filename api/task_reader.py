@@ -106,7 +106,7 @@ class TaskReader:
             # Described first: of a workflow that was closed before the query, the query says the last.
             closed_as = (await handle.describe(rpc_timeout=_QUERY_TIMEOUT)).status
             status = await handle.query(TaskWorkflow.status, rpc_timeout=_QUERY_TIMEOUT)
-        except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+        except (RPCError, RuntimeError, WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
             logger.info("task_query_failed", task_id=task_id, error=str(error))
             return None
         if closed_as is None or closed_as in _STILL_GOING or status.status.final:

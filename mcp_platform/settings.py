@@ -218,7 +218,7 @@ class Settings(BaseSettings):
     @property
     def api_url(self) -> str:
         """The address under which users reach the API."""
-        return self.api.public_url or f"http://{self.api.host}:{self.api.port}"
+        return self.api.public_url or _address(self.api.host, self.api.port)
 
     @property
     def gateway_url(self) -> str:
@@ -227,7 +227,7 @@ class Settings(BaseSettings):
             return self.gateway.public_url
         if self.mode is Mode.EMBEDDED:
             return self.api_url
-        return f"http://{self.gateway.host}:{self.gateway.port}"
+        return _address(self.gateway.host, self.gateway.port)
 
     @property
     def process_driver(self) -> bool:
@@ -239,3 +239,7 @@ class Settings(BaseSettings):
     def instance_id(self) -> str:
         """Tells this platform's processes from another's on the same machine: a digest of its store."""
         return hashlib.sha256(self.sql_url.encode()).hexdigest()[:12]
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -68,8 +68,9 @@ async def _run(options: argparse.Namespace) -> _Outcome:
         await http.setup()
         site = web.TCPSite(http, options.host, options.port, backlog=1024)
         await site.start()
+        asked = _asked_by_signal()
         _announce(http)
-        return await _watch(server, session, options.start_timeout)
+        return await _watch(server, session, options.start_timeout, asked)
     except OSError as error:
         return _Outcome(ExitStatus.NOT_LISTENING, f"cannot listen on port {options.port}: {error.strerror}")
     finally:
@@ -84,12 +85,17 @@ def _announce(http: web.AppRunner) -> None:
     sys.stdout.flush()
 
 
-async def _watch(server: ServerProcess, session: DuplexSession, patience: float) -> _Outcome:
-    """Wait for the first thing that ends the runner."""
-    loop = asyncio.get_running_loop()
+def _asked_by_signal() -> asyncio.Event:
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    return asked
+
+
+async def _watch(
+    server: ServerProcess, session: DuplexSession, patience: float, asked: asyncio.Event
+) -> _Outcome:
+    """Wait for the first thing that ends the runner."""
     lifeline = await _hold_lifeline(asked)
     watches: set[asyncio.Task[_Outcome | None]] = {
         asyncio.create_task(_opened(session, patience)),

@@ -19,6 +19,7 @@ from activities.drivers import ReplicaDriver
 from activities.feasibility_rules import RuleAnalyst
 from activities.monitoring import MonitoringActivities
 from activities.tasks import TaskActivities
+from mcp_platform import __version__
 from mcp_platform.contracts.deployments import Driver
 from mcp_platform.names import TaskQueue
 from mcp_platform.settings import Settings
@@ -82,6 +83,8 @@ def _workers(
                 monitoring.sweep_documents,
             ],
             graceful_shutdown_timeout=_FAREWELL,
+            # Or the SDK would make one at each start from the code of every loaded module.
+            build_id=__version__,
         ),
         Worker(
             temporal,
@@ -95,6 +98,7 @@ def _workers(
             max_concurrent_activities=settings.worker.replicas,
             max_heartbeat_throttle_interval=_LARGEST_BEAT_INTERVAL,
             graceful_shutdown_timeout=_FAREWELL,
+            build_id=__version__,
         ),
     ]
 

@@ -25,6 +25,7 @@ READING = ActivityConfig(
 
 THOUGHTFUL = ActivityConfig(
     start_to_close_timeout=timedelta(minutes=2),
+    heartbeat_timeout=timedelta(seconds=10),
     schedule_to_close_timeout=timedelta(minutes=10),
     retry_policy=_PATIENT,
 )

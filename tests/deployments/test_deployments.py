@@ -50,6 +50,14 @@ def processes_of(deployment: dict[str, Any]) -> list[psutil.Process]:
     return found
 
 
+def ended(pid: int) -> bool:
+    """Tell whether a process is gone, but for the entry that its parent has yet to read."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 async def test_a_deployment_runs_answers_and_stops_with_the_contracts_fields(admin: Caller) -> None:
     started = await admin.deploy(TIME, replicas=2)
     slug = started.pop("slug")
@@ -136,6 +144,8 @@ async def test_a_killed_replica_comes_back_while_the_other_answers(admin: Caller
     running = await admin.deployment_is(started["deployment_id"], "running")
     victim = running["replicas"][0]
     os.kill(victim["pid"], signal.SIGKILL)
+    # A call that a dying process has taken already fails, and rightly so.
+    await eventually(lambda: asyncio.to_thread(ended, victim["pid"]))
     path = f"/mcp/{started['slug']}/v1/tools/get_current_time"
     for _ in range(20):
         assert (await admin.post(path, json={"timezone": "UTC"})).status_code == 200
