@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from temporalio.client import Client
@@ -66,11 +67,12 @@ def _workers(
     deployments: DeploymentActivities,
     monitoring: MonitoringActivities,
 ) -> list[Worker]:
+    # Without a build id the SDK would make one at each start from the code of every loaded module.
+    serving = partial(Worker, temporal, build_id=__version__, graceful_shutdown_timeout=_FAREWELL)
     tasks = TaskActivities(stores)
     analysis = AnalysisActivities(stores, RuleAnalyst())
     return [
-        Worker(
-            temporal,
+        serving(
             task_queue=TaskQueue.ORCHESTRATION,
             workflows=WORKFLOWS,
             activities=[
@@ -82,12 +84,8 @@ def _workers(
                 deployments.record,
                 monitoring.sweep_documents,
             ],
-            graceful_shutdown_timeout=_FAREWELL,
-            # Or the SDK would make one at each start from the code of every loaded module.
-            build_id=__version__,
         ),
-        Worker(
-            temporal,
+        serving(
             task_queue=TaskQueue.REPLICAS,
             activities=[
                 deployments.bring_up,
@@ -97,8 +95,6 @@ def _workers(
             ],
             max_concurrent_activities=settings.worker.replicas,
             max_heartbeat_throttle_interval=_LARGEST_BEAT_INTERVAL,
-            graceful_shutdown_timeout=_FAREWELL,
-            build_id=__version__,
         ),
     ]
 
