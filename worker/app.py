@@ -1,6 +1,5 @@
 """Puts the workers together and runs them."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -97,9 +96,3 @@ def _workers(
             max_heartbeat_throttle_interval=_LARGEST_BEAT_INTERVAL,
         ),
     ]
-
-
-async def serve_worker(settings: Settings, temporal: Client, stores: Stores, stop: asyncio.Event) -> None:
-    """Run the workers until told to stop."""
-    async with running_worker(settings, temporal, stores):
-        await stop.wait()
