@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -40,6 +41,8 @@ _MIGRATED: Final = pytest.StashKey[dict[str, str]]()
 def pytest_configure() -> None:
     """Log as the platform does, and find the servers that are installed beside the interpreter."""
     configure_logs(LogSettings())
+    # A shell that runs us in the background makes us, and all that we start, deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["PATH"] = os.pathsep.join(
         (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
     )
