@@ -17,10 +17,8 @@ from mcp_platform.contracts.deployments import (
     Deployment,
     DeploymentOrder,
     DeploymentReport,
-    DeploymentState,
     Driver,
     Findings,
-    Health,
     ReplicaState,
 )
 from mcp_platform.contracts.tasks import TaskRecord, TaskState
@@ -141,15 +139,7 @@ class MonitoringActivities:
         return to_start, ended
 
     async def _end(self, deployment: Deployment, reason: str) -> None:
-        report = DeploymentReport(
-            deployment_id=deployment.id,
-            slug=deployment.slug,
-            status=DeploymentState.STOPPED,
-            health_status=Health.UNKNOWN,
-            replicas=deployment.config.replicas,
-            healthy=0,
-            reason=reason,
-        )
+        report = DeploymentReport.stopped(deployment, reason)
         async with self._stores.write() as rows:
             await rows.deployments.report(report)
         await self._stores.publish(Channel.ROUTES, {"slug": deployment.slug})

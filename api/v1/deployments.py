@@ -223,15 +223,7 @@ async def stop_deployment(
 
 
 async def _record_stopped(parts: Parts, deployment: Deployment) -> None:
-    report = DeploymentReport(
-        deployment_id=deployment.id,
-        slug=deployment.slug,
-        status=DeploymentState.STOPPED,
-        health_status=Health.UNKNOWN,
-        replicas=deployment.config.replicas,
-        healthy=0,
-        reason="stopped while no workflow was running it",
-    )
+    report = DeploymentReport.stopped(deployment, "stopped while no workflow was running it")
     async with parts.stores.write() as rows:
         await rows.deployments.report(report)
     await parts.stores.publish(Channel.ROUTES, {"slug": deployment.slug})

@@ -197,6 +197,19 @@ class DeploymentReport(Contract):
     """How many answer."""
     reason: str | None = None
 
+    @classmethod
+    def stopped(cls, deployment: Deployment, reason: str) -> "DeploymentReport":
+        """Report on a deployment that no workflow runs."""
+        return cls(
+            deployment_id=deployment.id,
+            slug=deployment.slug,
+            status=DeploymentState.STOPPED,
+            health_status=Health.UNKNOWN,
+            replicas=deployment.config.replicas,
+            healthy=0,
+            reason=reason,
+        )
+
 
 class Findings(Contract):
     """What a reconciliation found and put right."""

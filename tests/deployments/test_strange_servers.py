@@ -4,23 +4,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import web
 
-from mcp_platform.contracts.deployments import (
-    Deployment,
-    DeploymentConfig,
-    DeploymentState,
-    Driver,
-    Health,
-)
 from tests.deployments.servers import TIME
 from tests.platform import RunningPlatform
-from tests.worker.states import reconcile
+from tests.worker.states import reconcile, record_wish
 
 
 @asynccontextmanager
@@ -108,31 +100,14 @@ async def test_a_deployment_that_was_stopped_before_its_workflow_began_never_run
     platform: RunningPlatform,
 ) -> None:
     admin = await platform.admin()
-    mcp = await admin.register_mcp({"servers": [TIME]})
-    async with platform.parts.stores.read() as rows:
-        known = await rows.mcps.get(UUID(mcp["id"]))
-    assert known is not None
-    wish = Deployment(
-        id=uuid4(),
-        mcp_id=known.id,
-        slug=known.slug,
-        tool_name=known.name,
-        version=known.version,
-        owner_id=known.author_id,
-        driver=Driver.PROCESS,
-        config=DeploymentConfig(server="time"),
-        config_key=known.config_key,
-        status=DeploymentState.STARTING,
-        health_status=Health.UNKNOWN,
-        deployed_at=datetime.now(UTC) - timedelta(minutes=5),
-    )
-    async with platform.parts.stores.write() as rows:
-        await rows.deployments.add(wish)
-    stopped = await admin.delete(f"/api/v1/deployments/{wish.id}")
+    wish = await record_wish(platform, admin, TIME, timedelta(minutes=5))
+    stopped = await admin.delete(f"/api/v1/deployments/{wish}")
     assert stopped.status_code == 200
     assert stopped.json()["stopped_at"]
-    assert wish.id not in {order.deployment_id for order in (await reconcile(platform)).deployments_to_start}
-    assert (await admin.deployment(str(wish.id)))["status"] == "stopped"
+    assert wish not in {
+        str(order.deployment_id) for order in (await reconcile(platform)).deployments_to_start
+    }
+    assert (await admin.deployment(wish))["status"] == "stopped"
 
 
 async def test_only_its_owner_or_an_administrator_changes_a_deployment(platform: RunningPlatform) -> None:
