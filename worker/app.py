@@ -1,5 +1,6 @@
 """Puts the workers together and runs them."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -51,12 +52,31 @@ async def running_worker(settings: Settings, temporal: Client, stores: Stores) -
         deployments = DeploymentActivities(stores, drivers, probe, variables)
         monitoring = MonitoringActivities(stores, temporal, processes, settings.replicas.order_for)
         await monitoring.forget_lost_replicas()
-        for worker in _workers(settings, temporal, stores, deployments, monitoring):
-            await stack.enter_async_context(worker)
+        await stack.enter_async_context(_working(_workers(settings, temporal, stores, deployments, monitoring)))
         await ensure_schedules(temporal)
         logger.info("worker_started", process_driver=settings.process_driver)
         yield
         logger.info("worker_stopping")
+
+
+@asynccontextmanager
+async def _working(workers: list[Worker]) -> AsyncIterator[None]:
+    """Run them while the body runs; the first that fails ends the body with its error.
+
+    A worker's own context manager cancels the task that entered it, so two of them that fail at once
+    interrupt each other's ending, and the error is lost. Here each has a task.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(worker.run()) for worker in workers]
+            try:
+                yield
+            finally:
+                # The SDK drains a worker that is cancelled, within its graceful shutdown timeout.
+                for task in tasks:
+                    task.cancel()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 def _workers(
