@@ -26,6 +26,7 @@ from mcp_platform import __version__
 from mcp_platform.connection import connect_temporal
 from mcp_platform.request_context import RequestContext
 from mcp_platform.security.keys import load_master_key
+from mcp_platform.security.sealing import Sealer
 from mcp_platform.security.tokens import Tokens
 from mcp_platform.settings import Mode, Settings
 from storage.stores import open_stores
@@ -78,7 +79,8 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
 async def _open_parts(settings: Settings, temporal: Client | None, stack: AsyncExitStack) -> Parts:
     stores = await stack.enter_async_context(open_stores(settings))
     security = settings.security
-    tokens = Tokens(load_master_key(settings), security.access_ttl, security.refresh_ttl)
+    key = load_master_key(settings)
+    tokens = Tokens(key, security.access_ttl, security.refresh_ttl)
     # Lazy: the API starts, and says what is wrong, while Temporal is away.
     client = temporal or await connect_temporal(settings.temporal_address, settings.temporal, lazy=True)
     reader = TaskReader(stores, client)
@@ -93,7 +95,7 @@ async def _open_parts(settings: Settings, temporal: Client | None, stack: AsyncE
     credentials = gateway.credentials if gateway else Credentials(stores.database, stores.cache, tokens)
     if gateway is None:
         await stack.enter_async_context(_following(credentials))
-    return Parts(settings, stores, client, tokens, credentials, reader, hub, listeners, gateway)
+    return Parts(settings, stores, client, tokens, Sealer(key), credentials, reader, hub, listeners, gateway)
 
 
 @asynccontextmanager

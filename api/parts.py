@@ -9,6 +9,7 @@ from api.status_hub import StatusHub
 from api.task_reader import TaskReader
 from gateway.app import Gateway
 from gateway.credentials import Credentials
+from mcp_platform.security.sealing import Sealer
 from mcp_platform.security.tokens import Tokens
 from mcp_platform.settings import Settings
 from storage.stores import Stores
@@ -22,6 +23,7 @@ class Parts:
     stores: Stores
     temporal: Client
     tokens: Tokens
+    sealer: Sealer
     credentials: Credentials
     tasks: TaskReader
     hub: StatusHub

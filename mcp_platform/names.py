@@ -20,9 +20,13 @@ class Channel(StrEnum):
     ROUTES = "mcp-platform.routes"
     """`{"slug": str}`: the routes of this slug changed."""
     CREDENTIALS = "mcp-platform.credentials"
-    """`{"api_key_id": str}`: this API key was revoked or changed."""
+    """Any object: an account, a role, a session or an API key changed; who keeps such reads it anew."""
     EVENTS = "mcp-platform.events"
     """`contracts.events.Event`: something that live listeners want to know."""
+    CHANGES = "mcp-platform.changes"
+    """`{"kind": str, "key": str}`: what the read cache keeps under this key is not true any more."""
+    KNOWLEDGE = "mcp-platform.knowledge"
+    """`{"document_id": str}`: this document's passages changed, or it is gone."""
 
 
 RESERVED_SLUGS: Final = frozenset(
@@ -53,3 +57,5 @@ class Collection(StrEnum):
     """What a feasibility analysis was asked to judge."""
     RESULTS = "task_results"
     """What came of a task; `tasks.result_key` points here."""
+    KNOWLEDGE = "knowledge"
+    """The text of a document of the knowledge base; `knowledge_documents.content_key` points here."""

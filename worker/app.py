@@ -52,7 +52,9 @@ async def running_worker(settings: Settings, temporal: Client, stores: Stores) -
         deployments = DeploymentActivities(stores, drivers, probe, variables)
         monitoring = MonitoringActivities(stores, temporal, processes, settings.replicas.order_for)
         await monitoring.forget_lost_replicas()
-        await stack.enter_async_context(_working(_workers(settings, temporal, stores, deployments, monitoring)))
+        await stack.enter_async_context(
+            _working(_workers(settings, temporal, stores, deployments, monitoring))
+        )
         await ensure_schedules(temporal)
         logger.info("worker_started", process_driver=settings.process_driver)
         yield

@@ -40,8 +40,21 @@ class Permission(StrEnum):
     DEPLOYMENTS_PROCESS = "deployments:process"
     """Deploy with the process driver, which runs commands as the platform's own user."""
     TOOLS_CALL = "tools:call"
+    SECRETS_READ = "secrets:read"
+    """See the names of one's own secrets and of shared ones."""
+    SECRETS_WRITE = "secrets:write"
+    SECRETS_SHARE = "secrets:share"
+    """Make secrets that everybody's configurations may refer to."""
+    KNOWLEDGE_READ = "knowledge:read"
+    KNOWLEDGE_WRITE = "knowledge:write"
+    KNOWLEDGE_ALL = "knowledge:all"
+    """Change and delete everybody's documents, not only one's own."""
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    """Change, disable and delete accounts."""
     USERS_APPOINT = "users:appoint"
-    """Make somebody an administrator."""
+    """Make somebody an administrator, and say what roles may do."""
+    AUDIT_READ = "audit:read"
 
 
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")

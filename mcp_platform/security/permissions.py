@@ -9,6 +9,8 @@ _VIEWER = frozenset(
         Permission.TASKS_READ,
         Permission.DEPLOYMENTS_READ,
         Permission.TOOLS_CALL,
+        Permission.SECRETS_READ,
+        Permission.KNOWLEDGE_READ,
     }
 )
 
@@ -18,6 +20,8 @@ _DEVELOPER = _VIEWER | {
     Permission.TASKS_CANCEL,
     Permission.ANALYSIS_RUN,
     Permission.DEPLOYMENTS_WRITE,
+    Permission.SECRETS_WRITE,
+    Permission.KNOWLEDGE_WRITE,
 }
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {

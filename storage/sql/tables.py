@@ -10,14 +10,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Index, MetaData, String
+from sqlalchemy import BigInteger, Double, ForeignKey, Index, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from mcp_platform.contracts.access import Role
 from mcp_platform.contracts.deployments import DeploymentState, Driver, Health, ReplicaState
 from mcp_platform.contracts.mcps import McpStatus
 from mcp_platform.contracts.tasks import TaskKind, TaskState
-from storage.sql.types import ID, LONG_TEXT, ClippedText, JsonText, UtcMoment, word
+from storage.sql.types import ID, LONG_BINARY, LONG_TEXT, ClippedText, JsonText, UtcMoment, word
 
 MYSQL_OPTIONS = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 """Binary collation, so that equality means the same as on SQLite; case is folded where it should be."""
@@ -101,6 +101,70 @@ class ApiKeyRow(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    scopes: Mapped[list[str] | None] = mapped_column(JsonText)
+    mcp_ids: Mapped[list[str] | None] = mapped_column(JsonText)
+    last_used_at: Mapped[datetime | None]
+
+
+class RoleRow(Base):
+    """A role that an administrator made; the built-in ones are no rows."""
+
+    __tablename__ = "roles"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    description: Mapped[str]
+    permissions: Mapped[list[str]] = mapped_column(JsonText)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class SecondFactorRow(Base):
+    """An account's authenticator. `last_step` is the newest time step whose code was used."""
+
+    __tablename__ = "second_factors"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    sealed_secret: Mapped[str] = mapped_column(LONG_TEXT)
+    created_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    last_step: Mapped[int] = mapped_column(BigInteger)
+
+
+class RecoveryCodeRow(Base):
+    """A code that stands in for the authenticator once; only its hash is known."""
+
+    __tablename__ = "recovery_codes"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    code_hash: Mapped[str]
+    spent_at: Mapped[datetime | None]
+
+
+class SignInFailureRow(Base):
+    """Failed sign-ins of one account's name, or from one address, in a row."""
+
+    __tablename__ = "sign_in_failures"
+
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    failures: Mapped[int]
+    last_failed_at: Mapped[datetime] = mapped_column(index=True)
+    locked_until: Mapped[datetime | None]
+
+
+class SecretRow(Base):
+    """A secret, sealed. A shared one is everybody's to refer to, the others their owner's."""
+
+    __tablename__ = "secrets"
+    __table_args__ = (UniqueConstraint("owner_id", "name"), MYSQL_OPTIONS)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID]
+    name: Mapped[str] = mapped_column(String(128), index=True)
+    shared: Mapped[bool]
+    sealed_value: Mapped[str] = mapped_column(LONG_TEXT)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
 
 
 class McpRow(Base):
@@ -136,6 +200,15 @@ class McpVersionRow(Base):
     changed_by: Mapped[UUID]
     change_type: Mapped[str] = mapped_column(String(32))
     config_key: Mapped[str]
+
+
+class McpTagRow(Base):
+    """A tag of an MCP."""
+
+    __tablename__ = "mcp_tags"
+
+    mcp_id: Mapped[UUID] = mapped_column(ForeignKey("mcps.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
 
 
 class TaskRow(Base):
@@ -214,3 +287,82 @@ class DocumentRow(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     body: Mapped[Any] = mapped_column(JsonText)
     created_at: Mapped[datetime]
+
+
+class AuditEntryRow(Base):
+    """One entry of the audit log. `hash` covers the entry and the hash before it."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (Index(None, "actor_id", "seq"), MYSQL_OPTIONS)
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(index=True)
+    actor_id: Mapped[UUID | None]
+    actor_name: Mapped[str]
+    credential: Mapped[str]
+    action: Mapped[str]
+    resource_type: Mapped[str]
+    resource_id: Mapped[str] = mapped_column(index=True)
+    address: Mapped[str]
+    outcome: Mapped[str] = mapped_column(String(32))
+    status: Mapped[int]
+    request_id: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditChainRow(Base):
+    """The one row that says where the audit log begins and ends, and seals the key of its hashes."""
+
+    __tablename__ = "audit_chain"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    first_seq: Mapped[int] = mapped_column(BigInteger)
+    first_hash: Mapped[str] = mapped_column(String(64))
+    last_seq: Mapped[int] = mapped_column(BigInteger)
+    last_hash: Mapped[str] = mapped_column(String(64))
+    sealed_key: Mapped[str] = mapped_column(LONG_TEXT)
+
+
+class KnowledgeDocumentRow(Base):
+    """A document of the knowledge base. `indexed_revision` is the one whose passages are below."""
+
+    __tablename__ = "knowledge_documents"
+    __table_args__ = (Index(None, "updated_at", "id"), MYSQL_OPTIONS)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(String(500))
+    owner_id: Mapped[UUID]
+    details: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    content_key: Mapped[str] = mapped_column(index=True)
+    embedding_id: Mapped[UUID]
+    revision: Mapped[int]
+    indexed_revision: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class KnowledgePassageRow(Base):
+    """A passage, by its place in the document's text; `terms` are its words, as the index packs them."""
+
+    __tablename__ = "knowledge_passages"
+
+    document_id: Mapped[UUID] = mapped_column(
+        ForeignKey("knowledge_documents.id", ondelete="CASCADE"), primary_key=True
+    )
+    ordinal: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    begins: Mapped[int]
+    ends: Mapped[int]
+    text_hash: Mapped[str] = mapped_column(String(64), index=True)
+    terms: Mapped[bytes] = mapped_column(LONG_BINARY)
+
+
+class KnowledgeEmbeddingRow(Base):
+    """What a model makes of a text, for every passage that has this text."""
+
+    __tablename__ = "knowledge_embeddings"
+
+    model: Mapped[str] = mapped_column(String(128), primary_key=True)
+    text_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    vector: Mapped[bytes] = mapped_column(LONG_BINARY)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from enum import Enum as PythonEnum
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Enum, Text, Uuid
+from sqlalchemy import DateTime, Dialect, Enum, LargeBinary, Text, Uuid
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -13,6 +13,8 @@ ID = Uuid(native_uuid=False)
 """CHAR(32) everywhere: MariaDB's own type does not exist in MySQL."""
 
 LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+
+LONG_BINARY = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 
 _CLIPPED_LENGTH = 10_000
 

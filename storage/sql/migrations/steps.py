@@ -1,11 +1,14 @@
 """Steps that a revision takes, each of which may be taken twice."""
 
+from typing import Any
+
 from alembic import op
-from sqlalchemy import CHAR, Column, DateTime, String, Text, inspect
+from sqlalchemy import CHAR, Column, DateTime, LargeBinary, String, Text, inspect
 from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import SchemaItem
 
 LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+LONG_BINARY = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 MOMENT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 WORD = String(32)
 
@@ -39,6 +42,22 @@ def create_table(name: str, *parts: SchemaItem, indexes: dict[str, list[str]] | 
     for index, columns in (indexes or {}).items():
         if index not in found:
             op.create_index(index, name, columns)
+
+
+def add_column(table: str, column: Column[Any]) -> None:
+    """Add a column, unless it is there; it must be nullable or have a server default."""
+    if column.name not in _columns(table):
+        op.add_column(table, column)
+
+
+def drop_column(table: str, name: str) -> None:
+    """Drop a column, if it is there."""
+    if name in _columns(table):
+        op.drop_column(table, name)
+
+
+def _columns(table: str) -> set[str]:
+    return {column["name"] for column in inspect(op.get_bind()).get_columns(table)}
 
 
 def drop_table(name: str) -> None:
