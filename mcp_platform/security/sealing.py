@@ -30,7 +30,7 @@ class Sealer:
         self._ciphers = {key_id(one): AESGCM(one.derive("seal")) for one in (key, *older)}
 
     def seal(self, value: bytes, purpose: str) -> str:
-        """Seal a value; it opens only for the same purpose, such as `secret:<id>`, so rows cannot be swapped."""
+        """Seal a value. It opens only for the same purpose, such as `secret:<id>`: rows cannot be swapped."""
         nonce = os.urandom(_NONCE_BYTES)
         sealed = nonce + self._ciphers[self._newest].encrypt(nonce, value, purpose.encode())
         return f"{_FORMAT}.{self._newest}.{base64.b64encode(sealed).decode()}"
