@@ -16,6 +16,7 @@ from activities.feasibility_rules import (
 )
 from activities.heartbeat import beating
 from mcp_platform.contracts.analysis import Feasibility, Idea, IdeaFacts, JudgeOrder, KnownMcps
+from mcp_platform.contracts.mcps import McpFilter
 from mcp_platform.names import Collection
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class AnalysisActivities:
         matches: dict[str, int] = {}
         async with self._stores.read() as rows:
             for word in important_words(idea)[:_WORDS_SEARCHED]:
-                page = await rows.mcps.list(page=1, page_size=20, status=None, search=word)
+                page = await rows.mcps.list(McpFilter(search=word), page=1, page_size=20)
                 for mcp in page.items:
                     label = f"{mcp.slug}: {mcp.name}"
                     matches[label] = matches.get(label, 0) + 1

@@ -26,9 +26,10 @@ from mcp_platform.contracts.deployments import (
 from mcp_platform.contracts.events import Event, EventType
 from mcp_platform.contracts.mcps import McpConfig, ServerConfig
 from mcp_platform.names import Channel, Collection
-from mcp_platform.variables import UnknownVariable, Variables
+from mcp_platform.variables import Mask, Unresolvable, Variables, references
 
 if TYPE_CHECKING:
+    from storage.secrets import SecretValues
     from storage.stores import Stores
 
 logger = structlog.get_logger(__name__)
@@ -46,30 +47,33 @@ class DeploymentActivities:
         stores: Stores,
         drivers: Mapping[Driver, ReplicaDriver],
         probe: Probe,
-        variables: Variables,
+        secrets: SecretValues,
     ) -> None:
         self._stores = stores
         self._drivers = drivers
         self._probe = probe
-        self._variables = variables
+        self._secrets = secrets
 
     @activity.defn(name="deployments.bring_up")
     async def bring_up(self, order: ReplicaOrder) -> ReplicaOutcome:
         """Start the replica unless it runs already, and wait until it answers or its patience ends."""
         async with beating():
+            mask = Mask()
             try:
                 await self._begin(order)
                 driver = self._driver(order.driver)
                 spec = await self._spec(order)
+                mask = spec.mask
                 running = await driver.ensure_running(spec)
             except ReplicaFault as fault:
-                await self._lose(order, str(fault), fault.stderr_tail)
-                return ReplicaOutcome(healthy=False, reason=str(fault))
-            reason = await self._first_answer(order, running)
-            if reason is None:
+                reason = mask.text(str(fault))
+                await self._lose(order, reason, mask.lines(fault.stderr_tail))
+                return ReplicaOutcome(healthy=False, reason=reason)
+            silence = await self._first_answer(order, running)
+            if silence is None:
                 await self._put(order, ReplicaState.HEALTHY, running)
                 return ReplicaOutcome(healthy=True)
-            tail = running.stderr_tail
+            reason, tail = running.mask.text(silence), running.mask.lines(running.stderr_tail)
             await driver.ensure_absent(order.replica_id)
             await self._lose(order, reason, tail)
             return ReplicaOutcome(healthy=False, reason=reason)
@@ -85,10 +89,12 @@ class DeploymentActivities:
                 running, reason = None, str(fault)
             else:
                 reason = "its process ended together with the worker that had started it"
+            tail: list[str] = []
             if running is not None:
-                reason = await self._until_lost(order, running)
+                reason = running.mask.text(await self._until_lost(order, running))
+                tail = running.mask.lines(running.stderr_tail)
             # Routed around at once, before the workflow has even heard of it.
-            await self._lose(order, reason, running.stderr_tail if running else [])
+            await self._lose(order, reason, tail)
             # It may hang and not be dead; and what it started may live on without it.
             await driver.ensure_absent(order.replica_id)
             return ReplicaLost(reason=reason)
@@ -150,8 +156,8 @@ class DeploymentActivities:
                 waited = loop.time() - started
                 if waited >= order.patience:
                     return f"it did not answer within {order.patience:g} s: {fault}"
-                if waited >= _SILENT_START and noted != str(fault):
-                    noted = str(fault)
+                if waited >= _SILENT_START and noted != running.mask.text(str(fault)):
+                    noted = running.mask.text(str(fault))
                     async with self._stores.write() as rows:
                         await rows.deployments.note_replica(order.replica_id, f"no answer yet: {noted}")
                 await asyncio.sleep(_FIRST_CHECKS_EVERY)
@@ -197,10 +203,11 @@ class DeploymentActivities:
             )
         server = McpConfig.model_validate(body).server(deployment.config.server)
         try:
-            resolved = _resolve(server, self._variables)
-        except UnknownVariable as unknown:
+            variables = await self._secrets.variables(deployment.mcp_id, references(server.model_dump()))
+            resolved = _resolve(server, variables)
+        except Unresolvable as unknown:
             raise ReplicaFault(str(unknown)) from None
-        return ReplicaSpec(order.replica_id, resolved, order.patience, configured_url=server.url)
+        return ReplicaSpec(order.replica_id, resolved, order.patience, server.url, variables.mask)
 
     async def _begin(self, order: ReplicaOrder) -> None:
         """Record the attempt, still showing why the one before failed."""
@@ -252,7 +259,7 @@ def _resolve(server: ServerConfig, variables: Variables) -> ServerConfig:
     return server.model_copy(
         update={
             "url": server.url and variables.resolve(server.url),
-            "headers": variables.resolve_all(server.headers),
+            "headers": variables.resolve_headers(server.headers),
             "command": server.command and variables.resolve(server.command),
             "args": [variables.resolve(arg) for arg in server.args],
             "env": variables.resolve_all(server.env),

@@ -1,11 +1,12 @@
 """The one interface behind which replicas run, whatever runs them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
 from mcp_platform.contracts.mcps import ServerConfig
+from mcp_platform.variables import Mask
 
 
 class ReplicaFault(Exception):
@@ -31,6 +32,8 @@ class ReplicaSpec:
     """Seconds within which it must answer."""
     configured_url: str | None = None
     """A remote server's address as it is configured, with its `${NAME}` in it."""
+    mask: Mask = field(default_factory=Mask)
+    """Takes the secrets that were put in out of what is stored and shown."""
 
 
 class RunningReplica(Protocol):
@@ -57,8 +60,13 @@ class RunningReplica(Protocol):
         ...
 
     @property
+    def mask(self) -> Mask:
+        """What takes the secrets that it was started with out of what it says."""
+        ...
+
+    @property
     def stderr_tail(self) -> list[str]:
-        """The last lines of standard error, at most 50."""
+        """The last lines of standard error, at most 50, as they were written."""
         ...
 
     async def exited(self) -> str:

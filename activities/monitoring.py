@@ -21,13 +21,16 @@ from mcp_platform.contracts.deployments import (
     Findings,
     ReplicaState,
 )
+from mcp_platform.contracts.knowledge import indexing_task
 from mcp_platform.contracts.tasks import TaskRecord, TaskState
-from mcp_platform.names import Channel, Collection, deployment_workflow_id
+from mcp_platform.names import Channel, Collection, deployment_workflow_id, indexing_workflow_id
 
 if TYPE_CHECKING:
     from temporalio.client import Client
 
     from activities.clients.processes import ProcessDriver
+    from activities.knowledge import KnowledgeActivities
+    from storage.sql.audit import AuditLog
     from storage.stores import Stores
 
 logger = structlog.get_logger(__name__)
@@ -37,6 +40,8 @@ _GRACE = timedelta(seconds=30)
 _DOCUMENT_GRACE = timedelta(days=1)
 """The same for documents, which are written before the row that points to them."""
 _PAGE = 500
+_DOCUMENTS_AT_ONCE = 100
+"""Documents whose indexing one reconciliation begins."""
 
 _OPEN = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
 
@@ -50,11 +55,17 @@ class MonitoringActivities:
         temporal: Client,
         processes: ProcessDriver | None,
         order_of: Callable[[Deployment], DeploymentOrder],
+        audit: AuditLog,
+        audit_days: int,
+        knowledge: KnowledgeActivities,
     ) -> None:
         self._stores = stores
         self._temporal = temporal
         self._processes = processes
         self._order_of = order_of
+        self._audit = audit
+        self._audit_days = audit_days
+        self._knowledge = knowledge
 
     @activity.defn(name="monitoring.reconcile")
     async def reconcile(self) -> Findings:
@@ -63,6 +74,8 @@ class MonitoringActivities:
         findings = Findings(
             deployments_to_start=to_start,
             deployments_ended=ended,
+            documents_to_index=await self._lost_documents(),
+            model_to_embed=await self._knowledge.model_to_embed(),
             tasks_settled=await self._lost_tasks(),
             replicas_ended=await self.sweep_replicas(),
         )
@@ -72,24 +85,36 @@ class MonitoringActivities:
 
     @activity.defn(name="monitoring.sweep_documents")
     async def sweep_documents(self) -> int:
-        """Delete old documents that no row points to, and sessions that ended; count the documents."""
+        """Delete what is past its time, and old documents that no row points to; count the documents."""
         deleted = 0
         async with beating():
             async with self._stores.write() as rows:
                 await rows.refresh_tokens.delete_expired(datetime.now(UTC))
+                await rows.failures.forget_old(datetime.now(UTC))
             for collection in Collection:
                 async for keys in self._old_keys(collection):
                     async with self._stores.read() as rows:
                         if collection is Collection.CONFIGS:
                             used = await rows.mcps.used_configs(keys)
+                        elif collection is Collection.KNOWLEDGE:
+                            used = await rows.knowledge.used_contents(keys)
                         else:
                             used = await rows.tasks.known(keys)
                     for key in set(keys) - used:
                         await self._stores.documents.delete(collection, key)
                         deleted += 1
+            await self._forget_audit()
+            await self._knowledge.sweep_embeddings()
         if deleted:
             logger.info("documents_swept", count=deleted)
         return deleted
+
+    async def _forget_audit(self) -> None:
+        if self._audit_days == 0:
+            return
+        forgotten = await self._audit.forget(datetime.now(UTC) - timedelta(days=self._audit_days))
+        if forgotten:
+            logger.info("audit_entries_forgotten", count=forgotten)
 
     async def _old_keys(self, collection: Collection) -> AsyncIterator[list[str]]:
         before = datetime.now(UTC) - _DOCUMENT_GRACE
@@ -143,6 +168,19 @@ class MonitoringActivities:
         async with self._stores.write() as rows:
             await rows.deployments.report(report)
         await self._stores.publish(Channel.ROUTES, {"slug": deployment.slug})
+
+    async def _lost_documents(self) -> list[UUID]:
+        """Find documents that nobody indexes; their tasks begin anew, and are not lost ones then."""
+        lost: list[UUID] = []
+        async with self._stores.read() as rows:
+            documents = await rows.knowledge.unindexed(datetime.now(UTC) - _GRACE, _DOCUMENTS_AT_ONCE)
+        for document in documents:
+            if await self._workflow_status(indexing_workflow_id(document.id)) in _OPEN:
+                continue
+            async with self._stores.write() as rows:
+                await rows.tasks.reopen(indexing_task(document, datetime.now(UTC)))
+            lost.append(document.id)
+        return lost
 
     async def _lost_tasks(self) -> list[str]:
         async with self._stores.read() as rows:

@@ -1,5 +1,7 @@
 """The limit on the bodies of API requests."""
 
+from collections.abc import Mapping
+
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,20 +19,27 @@ class BodyLimit:
     """Refuses bodies over a limit, by their declared length or while they come in.
 
     Paths beneath `/mcp/` are left alone: the gateway has a limit of its own.
+
+    Args:
+        app: What is behind.
+        limit: In bytes.
+        others: Limits of single paths.
     """
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, others: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._limit = limit
+        self._others = others or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or scope["path"].startswith("/mcp/"):
             await self._app(scope, receive, send)
             return
+        limit = self._others.get(scope["path"], self._limit)
         length = Headers(scope=scope).get("content-length", "0")
-        if length.isdigit() and int(length) > self._limit:
-            await self._refuse(scope, receive, send)
+        if length.isdigit() and int(length) > limit:
+            await self._refuse(limit, scope, receive, send)
             return
         seen = 0
         answering = False
@@ -39,14 +48,14 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
+            if seen > limit:
                 raise _TooLarge
             return message
 
         async def noted(message: Message) -> None:
             nonlocal answering
             # Frameworks turn whatever goes wrong with a body into an answer of their own.
-            if answering or seen <= self._limit:
+            if answering or seen <= limit:
                 answering = True
                 await send(message)
 
@@ -55,10 +64,10 @@ class BodyLimit:
         except _TooLarge:
             if answering:
                 raise
-        if seen > self._limit and not answering:
-            await self._refuse(scope, receive, send)
+        if seen > limit and not answering:
+            await self._refuse(limit, scope, receive, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
         await read_on(receive)
-        status, body, headers = render_error(PayloadTooLarge(self._limit), current_request_id())
+        status, body, headers = render_error(PayloadTooLarge(limit), current_request_id())
         await JSONResponse(body, status, {**headers, "Connection": "close"})(scope, receive, send)

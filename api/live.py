@@ -2,121 +2,220 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Final, Literal
 
 import structlog
-from fastapi import APIRouter, Depends, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, Header, Query, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError
+from starlette.requests import HTTPConnection, Request
 
+from api.admissions import Admission, bearer
 from api.dependencies import PartsDep, RequiresToken, parts_of
+from api.listeners import Listener
 from api.outbox import Outbox, OutboxFull
 from api.parts import Parts
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.contracts.base import Order
-from mcp_platform.errors import PlatformError
+from mcp_platform.errors import PlatformError, Unauthorized
 
 logger = structlog.get_logger(__name__)
 
 router = APIRouter(tags=["Live updates"])
 
-Listener = Annotated[Principal, Depends(RequiresToken(Permission.TASKS_READ))]
+Caller = Annotated[Principal, Depends(RequiresToken(Permission.TASKS_READ))]
 
 _HEARTBEAT = 15.0
-_TRY_AGAIN_LATER = 1013
+_TRY_AGAIN_LATER: Final = 1013
+_UNAUTHORIZED: Final = 4401
+_USAGE: Final = (
+    'send {"type": "subscribe" or "unsubscribe", "task_id": "…"}, or {"type": "authenticate", "token": "…"}'
+)
 
 
-class SocketOrder(Order):
-    """What a client may send on `/ws`."""
+class TaskOrder(Order):
+    """Follow a task on `/ws`, or do not any more."""
 
     type: Literal["subscribe", "unsubscribe"]
     task_id: Annotated[str, Field(max_length=128)]
 
 
+class Authentication(Order):
+    """Carry on with a token that was refreshed."""
+
+    type: Literal["authenticate"]
+    token: Annotated[SecretStr, Field(max_length=8192)]
+
+
+_ORDERS: TypeAdapter[TaskOrder | Authentication] = TypeAdapter(
+    Annotated[TaskOrder | Authentication, Field(discriminator="type")]
+)
+
+
 @router.websocket("/ws")
-async def task_socket(socket: WebSocket, caller: Listener) -> None:
+async def task_socket(socket: WebSocket, caller: Caller) -> None:
     """Tell a client about the tasks that it subscribes to."""
     parts = parts_of(socket)
     await socket.accept()
-    outbox = Outbox(parts.settings.api.listener_backlog)
-    sender = asyncio.create_task(_send_all(socket, outbox))
-    receiver = asyncio.create_task(_receive_all(socket, parts, caller, outbox))
-    try:
-        await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (sender, receiver):
-            task.cancel()
-        await asyncio.gather(sender, receiver, return_exceptions=True)
-        parts.hub.leave(outbox)
+    await _Socket(socket, parts).serve(caller)
 
 
-async def _send_all(socket: WebSocket, outbox: Outbox) -> None:
-    try:
-        while True:
-            _kind, text = await outbox.next()
-            await socket.send_text(text)
-    except OutboxFull:
-        await socket.close(_TRY_AGAIN_LATER, "too slow; connect again for the newest states")
-    except (WebSocketDisconnect, RuntimeError):
-        # Gone while we were writing; the receiver sees it too.
-        return
+class _Socket:
+    """One connection to `/ws`. It has a task for sending only while there is something to send."""
 
+    __slots__ = ("_outbox", "_parts", "_sender", "_socket")
 
-async def _receive_all(socket: WebSocket, parts: Parts, caller: Principal, outbox: Outbox) -> None:
-    while True:
-        # Messages that are here already are given without a pause, and others want their turn.
-        await asyncio.sleep(0)
-        message = await socket.receive()
-        if message["type"] == "websocket.disconnect":
-            return
+    def __init__(self, socket: WebSocket, parts: Parts) -> None:
+        self._socket = socket
+        self._parts = parts
+        self._outbox = Outbox(parts.settings.api.listener_backlog, self._wake)
+        self._sender: asyncio.Task[None] | None = None
+
+    async def serve(self, caller: Principal) -> None:
+        """Carry out what the client sends, until it leaves or is told to."""
         try:
-            order = SocketOrder.model_validate_json(message.get("text") or message.get("bytes") or "")
-        except ValidationError:
-            _complain(
-                outbox, 'send {"type": "subscribe" or "unsubscribe", "task_id": "…"}', "INVALID_REQUEST"
-            )
-            continue
-        if order.type == "unsubscribe":
-            parts.hub.unsubscribe(order.task_id, outbox)
-            continue
+            with self._parts.admissions.admitted(
+                caller, _credential(self._socket), self._outbox
+            ) as admission:
+                while True:
+                    message = await self._socket.receive()
+                    if message["type"] == "websocket.disconnect":
+                        return
+                    await self._obey(message.get("text") or message.get("bytes") or "", admission)
+                    # Messages that are here already come without a pause, and others want their turn.
+                    await asyncio.sleep(0)
+        finally:
+            self._parts.hub.leave(self._outbox)
+            if self._sender is not None:
+                self._sender.cancel()
+                await asyncio.gather(self._sender, return_exceptions=True)
+
+    def _wake(self) -> None:
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+
+    async def _send(self) -> None:
         try:
-            await parts.tasks.authorise(order.task_id, caller)
-        except PlatformError as error:
-            _complain(outbox, str(error), error.code, order.task_id)
+            while (message := self._outbox.take()) is not None:
+                await self._socket.send_text(message[1])
+        except OutboxFull:
+            await self._close(_TRY_AGAIN_LATER, "too slow; connect again for the newest states")
+        except Unauthorized as error:
+            await self._close(_UNAUTHORIZED, str(error))
+        except (WebSocketDisconnect, RuntimeError):
+            # Gone while we were writing; whoever receives sees it too.
+            pass
         else:
-            parts.hub.subscribe(order.task_id, outbox)
+            self._sender = None
 
+    async def _close(self, code: int, reason: str) -> None:
+        try:
+            await self._socket.close(code, reason)
+        except (WebSocketDisconnect, RuntimeError):
+            return
 
-def _complain(outbox: Outbox, detail: str, code: str, task_id: str | None = None) -> None:
-    message = {"type": "error", "error_code": code, "detail": detail}
-    if task_id:
-        message["task_id"] = task_id
-    outbox.put(f"error:{task_id}", "error", json.dumps(message))
+    async def _obey(self, text: str | bytes, admission: Admission) -> None:
+        try:
+            order = _ORDERS.validate_json(text)
+        except ValidationError:
+            self._complain(_USAGE, "INVALID_REQUEST")
+            return
+        task_id = order.task_id if isinstance(order, TaskOrder) else None
+        try:
+            if isinstance(order, Authentication):
+                await self._authenticate(order, admission)
+            elif order.type == "subscribe":
+                await self._parts.tasks.authorise(order.task_id, admission.principal)
+                self._parts.hub.subscribe(order.task_id, self._outbox)
+            else:
+                self._parts.hub.unsubscribe(order.task_id, self._outbox)
+        except PlatformError as error:
+            self._complain(str(error), error.code, task_id)
+
+    async def _authenticate(self, order: Authentication, admission: Admission) -> None:
+        await self._parts.admissions.renew(admission, order.token.get_secret_value())
+        expires_at = admission.principal.expires_at
+        message = {"type": "authenticated", "expires_at": expires_at and expires_at.isoformat()}
+        self._outbox.put("authenticated", "authenticated", json.dumps(message))
+
+    def _complain(self, detail: str, code: str, task_id: str | None = None) -> None:
+        message = {"type": "error", "error_code": code, "detail": detail}
+        if task_id:
+            message["task_id"] = task_id
+        self._outbox.put(f"error:{task_id}", "error", json.dumps(message))
 
 
 @router.get("/events", response_class=StreamingResponse)
-async def events(caller: Listener, parts: PartsDep) -> StreamingResponse:
-    """Stream `task_update` for the caller's tasks and `deployment_status` for all deployments."""
+async def events(
+    request: Request,
+    caller: Caller,
+    parts: PartsDep,
+    last_event_id: Annotated[
+        str | None, Query(description="For clients that cannot set the header `Last-Event-ID`")
+    ] = None,
+    last_event_id_header: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+) -> StreamingResponse:
+    """Stream `task_update` for the caller's tasks and `deployment_status` for all deployments.
+
+    Each event has an id. Who comes back with the last one, to whatever process of the API, is told the
+    newest state of all that changed since.
+    """
+    since = _moment(last_event_id_header or last_event_id)
     return StreamingResponse(
-        _stream(parts, caller),
+        _stream(parts, caller, _credential(request), since),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(parts: Parts, caller: Principal) -> AsyncIterator[str]:
-    outbox = Outbox(parts.settings.api.listener_backlog)
-    async with parts.listeners.listening(caller, outbox):
-        # Something at once, so that proxies and clients see that the stream is open.
-        yield ": connected\n\n"
-        while True:
-            try:
-                async with asyncio.timeout(_HEARTBEAT):
-                    kind, text = await outbox.next()
-            except TimeoutError:
-                yield ": still here\n\n"
-            except OutboxFull:
-                return
-            else:
-                yield f"event: {kind}\ndata: {text}\n\n"
+async def _stream(
+    parts: Parts, caller: Principal, credential: Mapping[str, str], since: float | None
+) -> AsyncIterator[str]:
+    news = asyncio.Event()
+    outbox = Outbox(parts.settings.api.listener_backlog, news.set)
+    with parts.admissions.admitted(caller, credential, outbox):
+        async with parts.listeners.listening(caller, outbox, since) as listener:
+            # Something at once, so that proxies and clients see that the stream is open.
+            yield f": connected\n{_id(parts, listener)}\n"
+            while True:
+                news.clear()
+                try:
+                    message = outbox.take()
+                    if message is None:
+                        async with asyncio.timeout(_HEARTBEAT):
+                            await news.wait()
+                        continue
+                except TimeoutError:
+                    yield f": still here\n{_id(parts, listener)}\n"
+                except OutboxFull:
+                    return
+                except Unauthorized as error:
+                    text = json.dumps({"error_code": error.code, "detail": str(error)})
+                    yield f"event: error\ndata: {text}\n\n"
+                    return
+                else:
+                    kind, text = message
+                    yield f"event: {kind}\n{_id(parts, listener)}data: {text}\n\n"
+
+
+def _id(parts: Parts, listener: Listener) -> str:
+    """Name a moment, in milliseconds, up to which the listener was told everything."""
+    return f"id: {int(parts.listeners.told_until(listener) * 1000)}\n"
+
+
+def _moment(event_id: str | None) -> float | None:
+    """Read an id of ours; what is none, or lies in the future, is a new beginning."""
+    if event_id is None or not event_id.isascii() or not event_id.isdigit() or len(event_id) > 15:
+        return None
+    return min(int(event_id) / 1000, time.time())
+
+
+def _credential(connection: HTTPConnection) -> Mapping[str, str]:
+    """Keep what the caller came with, and nothing else of the request."""
+    token = connection.query_params.get("token")
+    if token:
+        return bearer(token)
+    names = ("authorization", "x-api-key")
+    return {name: connection.headers[name] for name in names if name in connection.headers}

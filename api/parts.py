@@ -4,14 +4,18 @@ from dataclasses import dataclass
 
 from temporalio.client import Client
 
+from api.admissions import Admissions
+from api.audit_recorder import AuditRecorder
 from api.listeners import Listeners
 from api.status_hub import StatusHub
 from api.task_reader import TaskReader
 from gateway.app import Gateway
 from gateway.credentials import Credentials
+from gateway.limits import RateLimits
 from mcp_platform.security.sealing import Sealer
 from mcp_platform.security.tokens import Tokens
 from mcp_platform.settings import Settings
+from storage.knowledge.library import Library
 from storage.stores import Stores
 
 
@@ -25,8 +29,12 @@ class Parts:
     tokens: Tokens
     sealer: Sealer
     credentials: Credentials
+    limits: RateLimits
+    audit: AuditRecorder
     tasks: TaskReader
     hub: StatusHub
     listeners: Listeners
+    admissions: Admissions
     gateway: Gateway | None
     """Present in embedded mode, where one process is API and gateway."""
+    knowledge: Library

@@ -6,6 +6,7 @@ update or a query of its own for each listener would break down at ten of them.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,15 +18,15 @@ from temporalio.service import RPCError
 
 from api.outbox import Outbox
 from api.task_reader import TaskReader, TaskView
+from mcp_platform.contracts.tasks import TaskRecord
 from mcp_platform.errors import Unavailable
 
 logger = structlog.get_logger(__name__)
 
 _FIRST_RETRY = 0.2
 _LONGEST_RETRY = 5.0
-_TELLING = frozenset(
+_CLOSING = frozenset(
     {
-        EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
@@ -33,6 +34,7 @@ _TELLING = frozenset(
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
     }
 )
+_TELLING = _CLOSING | {EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED}
 
 
 @dataclass
@@ -40,6 +42,7 @@ class _Watch:
     """One watched task."""
 
     outboxes: set[Outbox] = field(default_factory=set)
+    record: TaskRecord | None = None
     last: str | None = None
     """The newest message that was sent, for those who come later."""
     watcher: asyncio.Task[None] | None = None
@@ -52,6 +55,8 @@ class StatusHub:
         self._reader = reader
         self._temporal = temporal
         self._watches: dict[str, _Watch] = {}
+        self._behind: dict[str, float] = {}
+        """Since when the news of some tasks cannot be had."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -69,6 +74,11 @@ class StatusHub:
         """How many tasks are watched now."""
         return len(self._watches)
 
+    @property
+    def behind_since(self) -> float | None:
+        """The moment up to which the news of all watched tasks was told; None: up to now."""
+        return min(self._behind.values(), default=None)
+
     def subscribe(self, task_id: str, outbox: Outbox) -> None:
         """Tell this listener the task's state at once, and each newer one until it is final."""
         watch = self._watches.get(task_id)
@@ -76,6 +86,7 @@ class StatusHub:
             watch = self._watches[task_id] = _Watch()
             watch.watcher = asyncio.create_task(self._watch(task_id, watch))
         watch.outboxes.add(outbox)
+        outbox.watched.add(task_id)
         if watch.last:
             outbox.put(task_id, "task_update", watch.last)
 
@@ -85,13 +96,15 @@ class StatusHub:
         if watch is None:
             return
         watch.outboxes.discard(outbox)
+        outbox.watched.discard(task_id)
         if not watch.outboxes and watch.watcher:
             watch.watcher.cancel()
             del self._watches[task_id]
+            self._behind.pop(task_id, None)
 
     def leave(self, outbox: Outbox) -> None:
         """Tell this listener nothing more."""
-        for task_id in [key for key, watch in self._watches.items() if outbox in watch.outboxes]:
+        for task_id in list(outbox.watched):
             self.unsubscribe(task_id, outbox)
 
     async def _watch(self, task_id: str, watch: _Watch) -> None:
@@ -100,19 +113,24 @@ class StatusHub:
             known = watch.last
             try:
                 view = await self._tell(task_id, watch)
+                self._behind.pop(task_id, None)
                 if view is not None and not view.stale and not view.status.final:
                     view = await self._follow(task_id, watch)
                 if view is None or view.status.final:
                     break
             except (RPCError, Unavailable) as error:
                 logger.info("task_watch_interrupted", task_id=task_id, error=str(error))
+                self._behind.setdefault(task_id, time.time())
             except Exception:
                 # A watcher that died would leave its listeners waiting for ever.
                 logger.exception("task_watch_failed", task_id=task_id)
+                self._behind.setdefault(task_id, time.time())
             delay = _FIRST_RETRY if watch.last != known else min(delay * 2, _LONGEST_RETRY)
             await asyncio.sleep(delay)
         if self._watches.get(task_id) is watch:
             del self._watches[task_id]
+            for outbox in watch.outboxes:
+                outbox.watched.discard(task_id)
 
     async def _follow(self, task_id: str, watch: _Watch) -> TaskView | None:
         """Tell each change until the workflow's history ends; the newest state."""
@@ -120,15 +138,18 @@ class StatusHub:
         while True:
             await events.fetch_next_page()
             ended = not events.next_page_token
-            if ended or any(event.event_type in _TELLING for event in events.current_page or []):
-                view = await self._tell(task_id, watch)
+            types = {event.event_type for event in events.current_page or []}
+            if ended or types & _TELLING:
+                view = await self._tell(task_id, watch, running=not (ended or types & _CLOSING))
                 if ended or view is None or view.status.final or view.stale:
                     return view
 
-    async def _tell(self, task_id: str, watch: _Watch) -> TaskView | None:
-        view = await self._reader.read(task_id)
-        if view is None:
+    async def _tell(self, task_id: str, watch: _Watch, *, running: bool = False) -> TaskView | None:
+        if watch.record is None or not running:
+            watch.record = await self._reader.find(task_id)
+        if watch.record is None:
             return None
+        view = await self._reader.view(watch.record, running=running)
         message = render_update(view)
         if message != watch.last:
             watch.last = message

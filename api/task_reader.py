@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 from temporalio.client import (
@@ -57,22 +58,25 @@ class TaskReader:
         """
         async with self._stores.read() as rows:
             record = await rows.tasks.get(task_id)
-        everybodys = Permission.TASKS_ALL in principal.permissions
-        if record is None or not (everybodys or record.owner_id == principal.user_id):
+        if record is None or not may_see(record.owner_id, principal):
             raise NotFound("task", task_id)
         return record
 
-    async def read(self, task_id: str) -> TaskView | None:
-        """Read the newest state; None if there is no such task."""
+    async def find(self, task_id: str) -> TaskRecord | None:
+        """Read the task's record; None if there is no such task."""
         async with self._stores.read() as rows:
-            record = await rows.tasks.get(task_id)
-        return await self.view(record) if record else None
+            return await rows.tasks.get(task_id)
 
-    async def view(self, record: TaskRecord) -> TaskView:
-        """Read the newest state of a task whose record was just read."""
+    async def view(self, record: TaskRecord, *, running: bool = False) -> TaskView:
+        """Read the newest state of a task.
+
+        Args:
+            record: Its record, just read; or read earlier, of a task that runs.
+            running: Whether its workflow is known to run still.
+        """
         if record.status.final:
             return await self._recorded(record)
-        status = await self._ask(record.task_id)
+        status = await self._ask(record.task_id, running=running)
         if status is None:
             return _render(record, stale=True)
         if status.status.final:
@@ -99,12 +103,12 @@ class TaskReader:
             result = await self._stores.documents.get(Collection.RESULTS, record.result_key)
         return _render(record, result=result)
 
-    async def _ask(self, task_id: str) -> TaskStatus | None:
+    async def _ask(self, task_id: str, *, running: bool) -> TaskStatus | None:
         """Ask what the workflow says; None if nobody can answer for it now."""
         handle = self._temporal.get_workflow_handle(task_id)
         try:
             # Described first: of a workflow that was closed before the query, the query says the last.
-            closed_as = (await handle.describe(rpc_timeout=_QUERY_TIMEOUT)).status
+            closed_as = None if running else (await handle.describe(rpc_timeout=_QUERY_TIMEOUT)).status
             status = await handle.query(TaskWorkflow.status, rpc_timeout=_QUERY_TIMEOUT)
         except (RPCError, RuntimeError, WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
             logger.info("task_query_failed", task_id=task_id, error=str(error))
@@ -115,6 +119,11 @@ class TaskReader:
             return status.model_copy(update={"status": TaskState.CANCELLED, "message": "Cancelled"})
         reason = f"its workflow was ended from outside ({closed_as.name.lower()})"
         return status.model_copy(update={"status": TaskState.FAILED, "message": "Failed", "error": reason})
+
+
+def may_see(owner_id: UUID, principal: Principal) -> bool:
+    """Tell whether this caller may see a task of that owner."""
+    return owner_id == principal.user_id or Permission.TASKS_ALL in principal.permissions
 
 
 def _render(record: TaskRecord, *, result: dict[str, Any] | None = None, stale: bool = False) -> TaskView:

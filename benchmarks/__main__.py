@@ -1,4 +1,4 @@
-"""`python -m benchmarks [gateway] [workflows]`: all of them, unless some are named."""
+"""`python -m benchmarks [name] …`: api, gateway, knowledge, sockets, workflows; all, unless some are named."""
 
 import argparse
 import asyncio
@@ -8,10 +8,16 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import gateway, workflows
+from benchmarks import api, gateway, knowledge, sockets, workflows
 from benchmarks.servers import running_platform
 
-ALL = {"gateway": gateway.run, "workflows": workflows.run}
+ALL = {
+    "api": api.run,
+    "gateway": gateway.run,
+    "knowledge": knowledge.run,
+    "sockets": sockets.run,
+    "workflows": workflows.run,
+}
 
 
 async def main() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -68,10 +69,12 @@ async def running(
         await process.wait()
 
 
-async def first_line(process: asyncio.subprocess.Process, log: Path) -> dict[str, Any]:
-    """Read the line of JSON by which a program says that it is ready."""
+async def first_line(
+    process: asyncio.subprocess.Process, log: Path, patience: float = _PATIENCE
+) -> dict[str, Any]:
+    """Read the next line of JSON by which a program says that it is ready."""
     assert process.stdout is not None
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(patience):
         line = await process.stdout.readline()
     if not line:
         said = await asyncio.to_thread(log.read_text)
@@ -101,15 +104,54 @@ async def running_platform(folder: Path) -> AsyncIterator[Platform]:
 @asynccontextmanager
 async def running_gateway(platform: Platform) -> AsyncIterator[tuple[str, int]]:
     """Run a gateway by itself beside the platform, on the same data; its address and process."""
-    (port,) = free_ports(1)
+    async with _running_part(platform, "gateway", "GATEWAY") as part:
+        yield part
+
+
+@asynccontextmanager
+async def running_api(platform: Platform, cache_url: str | None) -> AsyncIterator[tuple[str, int]]:
+    """Run an API by itself beside the platform, on the same data; its address and process."""
     environment = {
+        "MCP_PLATFORM_TEMPORAL__ADDRESS": platform.temporal,
+        # What is measured is the path of a request, not where it ends.
+        "MCP_PLATFORM_LIMITS__ADMIN": "100000000",
+    }
+    if cache_url:
+        environment["MCP_PLATFORM_CACHE__URL"] = cache_url
+    async with _running_part(platform, "api", "API", environment) as part:
+        yield part
+
+
+@asynccontextmanager
+async def running_redis(folder: Path) -> AsyncIterator[str | None]:
+    """Run a Redis, if one is installed; its address."""
+    program = shutil.which("redis-server")
+    if program is None:
+        yield None
+        return
+    (port,) = free_ports(1)
+    options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+    async with running(program, *options, log=folder / "redis.log"):
+        async with asyncio.timeout(_PATIENCE):
+            while not await _listens(port):  # noqa: ASYNC110 - it says so to nobody
+                await asyncio.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def _running_part(
+    platform: Platform, command: str, group: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[str, int]]:
+    (port,) = free_ports(1)
+    given = {
         "MCP_PLATFORM_DATA_DIR": str(platform.folder / "data"),
-        "MCP_PLATFORM_GATEWAY__PORT": str(port),
+        f"MCP_PLATFORM_{group}__PORT": str(port),
         "MCP_PLATFORM_LOGS__LEVEL": "warning",
+        **(environment or {}),
     }
     url = f"http://127.0.0.1:{port}"
-    log = platform.folder / "gateway.log"
-    async with running(_COMMAND, "gateway", log=log, environment=environment) as process:
+    log = platform.folder / f"{command}.log"
+    async with running(_COMMAND, command, log=log, environment=given) as process:
         async with asyncio.timeout(_PATIENCE), httpx.AsyncClient(trust_env=False) as http:
             while not await _answers(http, url):  # noqa: ASYNC110 - it says so to nobody
                 await asyncio.sleep(0.05)
@@ -130,3 +172,12 @@ async def _answers(http: httpx.AsyncClient, url: str) -> bool:
         return (await http.get(f"{url}/health")).is_success
     except httpx.TransportError:
         return False
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True

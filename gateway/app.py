@@ -26,7 +26,8 @@ from gateway.bodies import read_body, replay
 from gateway.credentials import Credentials
 from gateway.downstream import Downstream
 from gateway.endpoint import Endpoint
-from gateway.headers import remote_headers
+from gateway.headers import target_of
+from gateway.limits import RateLimits, open_limits
 from gateway.metering import Meter
 from gateway.relay import Relay
 from gateway.rest import RestCalls
@@ -34,6 +35,7 @@ from gateway.results import ToolResult
 from gateway.routes import RouteTable
 from gateway.upstreams.exchange import Limits
 from gateway.upstreams.upstream import Upstream
+from mcp_platform.client_address import client_address
 from mcp_platform.contracts import deployments
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.errors import (
@@ -43,14 +45,17 @@ from mcp_platform.errors import (
     NotFound,
     PayloadTooLarge,
     PlatformError,
+    Unauthorized,
 )
+from mcp_platform.names import RouteClass
 from mcp_platform.rendering import render_error, render_unexpected
 from mcp_platform.request_context import RequestContext, current_request_id, read_on
-from mcp_platform.security.keys import load_master_key
-from mcp_platform.security.tokens import Tokens
+from mcp_platform.security.sealing import load_sealer
+from mcp_platform.security.tokens import Tokens, load_tokens
 from mcp_platform.settings import Settings
-from mcp_platform.variables import UnknownVariable, Variables
+from mcp_platform.variables import Variables
 from storage.documents import Documents
+from storage.secrets import SecretValues
 from storage.sql.engine import Database
 from storage.stores import open_stores
 
@@ -76,13 +81,21 @@ class Gateway:
     """Serves everything under `/mcp/`, and tool calls of the platform itself."""
 
     def __init__(
-        self, settings: Settings, database: Database, documents: Documents, cache: Redis, tokens: Tokens
+        self,
+        settings: Settings,
+        database: Database,
+        documents: Documents,
+        cache: Redis,
+        tokens: Tokens,
+        rates: RateLimits,
     ) -> None:
         own = settings.gateway
         self._settings = settings
         self._documents = documents
-        self._variables = Variables(os.environ, settings.replicas.exposed_environment)
+        environment = Variables(os.environ, settings.replicas.exposed_environment)
+        self._secrets = SecretValues(database, load_sealer(settings), environment)
         self._cache = cache
+        self._rates = rates
         self._limits = Limits(own.connect_timeout, own.call_timeout, own.max_response_bytes)
         self.credentials = Credentials(database, cache, tokens)
         self._meter = Meter(database, own.flush_interval)
@@ -101,13 +114,13 @@ class Gateway:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._meter.flush)
             self._http = await stack.enter_async_context(_http_session())
+            await stack.enter_async_context(self.credentials.running())
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             stack.push_async_callback(self._routes.close)
             await self._routes.refresh()
             loops = [
                 self._routes.follow(self._cache),
                 self._routes.refresh_forever(self._settings.gateway.refresh_interval),
-                self.credentials.follow(),
                 self._meter.flush_forever(),
             ]
             running = [self._tasks.create_task(loop) for loop in loops]
@@ -169,11 +182,13 @@ class Gateway:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         self._check_origin(headers)
-        principal = await self._authorize(headers)
+        principal = await self._authorize(scope, headers)
         match = _PATH.match(scope["path"])
         if match is None:
             raise NotFound("path", scope["path"])
         slug, tool, limit = match["slug"], match["tool"], self._settings.gateway.max_body_bytes
+        if principal.mcp_ids is not None and not principal.may_use(self._routes.find(slug).route.mcp_id):
+            raise Forbidden(Permission.TOOLS_CALL, "This API key is not for this MCP")
         if tool is None:
             self._relay.check(slug)
             if scope["method"] == "POST":
@@ -185,8 +200,14 @@ class Gateway:
         response = await self._rest.answer(slug, tool, receive, limit, self._limits.call_timeout)
         await response(scope, receive, send)
 
-    async def _authorize(self, headers: Mapping[str, str]) -> Principal:
-        principal = await self.credentials.authenticate(headers)
+    async def _authorize(self, scope: Scope, headers: Mapping[str, str]) -> Principal:
+        try:
+            principal = await self.credentials.authenticate(headers)
+        except Unauthorized:
+            address = client_address(scope, self._settings.api.trusted_proxies)
+            await self._rates.charge_address(scope, RouteClass.CALL, address)
+            raise
+        await self._rates.charge(scope, RouteClass.CALL, principal)
         if Permission.TOOLS_CALL not in principal.permissions:
             raise Forbidden(Permission.TOOLS_CALL)
         return principal
@@ -204,14 +225,8 @@ class Gateway:
             raise ForbiddenOrigin(origin)
 
     def _open_upstream(self, route: deployments.Route, address: deployments.UpstreamAddress) -> Upstream:
-        headers = partial(remote_headers, self._documents, route, address, self._variables)
-        try:
-            url = self._variables.resolve(address.url)
-        except UnknownVariable as unknown:
-            # The worker knows it, or there would be no such route: their environments differ.
-            log.warning("upstream_address_unknown", slug=route.slug, error=str(unknown))
-            url = address.url
-        return Upstream(address, self._http, headers, self._limits, self._spawn, url)
+        target = partial(target_of, self._documents, self._secrets, route, address)
+        return Upstream(address, self._http, target, self._limits, self._spawn)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
@@ -228,11 +243,11 @@ def create_app(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        security = settings.security
-        tokens = Tokens(load_master_key(settings), security.access_ttl, security.refresh_ttl)
+        tokens = load_tokens(settings)
         async with (
             open_stores(settings) as stores,
-            Gateway(settings, stores.database, stores.documents, stores.cache, tokens) as gateway,
+            open_limits(settings, stores.cache) as rates,
+            Gateway(settings, stores.database, stores.documents, stores.cache, tokens, rates) as gateway,
         ):
             app.state.gateway = gateway
             yield

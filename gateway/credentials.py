@@ -1,27 +1,34 @@
 """Who is calling: access tokens and API keys, without a database round trip for each call."""
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
+import structlog
 from redis.asyncio import Redis
 
 from mcp_platform.contracts.access import Principal
-from mcp_platform.errors import Unauthorized
+from mcp_platform.errors import PlatformError, Unauthorized
 from mcp_platform.names import Channel
 from mcp_platform.security.api_keys import API_KEY_PREFIX, api_key_hash
-from mcp_platform.security.permissions import ROLE_PERMISSIONS
+from mcp_platform.security.permissions import within_scopes
 from mcp_platform.security.tokens import Tokens
-from storage.cache import listen
-from storage.sql.access import ApiKeyRepository
+from storage.cache import Message, listen, publish
+from storage.sql.access import ApiKeyRepository, RefreshTokenRepository
 from storage.sql.engine import Database
+
+log = structlog.get_logger(__name__)
 
 _KEPT = 30.0
 _REFUSAL_KEPT = 2.0
 _MOST_KEPT = 10_000
 _MAX_CREDENTIAL_LENGTH = 8192
+_FLUSH_INTERVAL = 30.0
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,17 @@ class _Entry:
     """None: refused."""
     ends: datetime | None = None
     """When the credential itself ends."""
+    key_id: UUID | None = None
+    """Which API key it is, if it is one."""
 
 
 class Credentials:
     """Reads credentials out of request headers.
 
-    What was found is kept for half a minute, and a refusal for two seconds. A message that an API key
-    changed drops all that is kept, so a revoked key ends at once; where the message is lost, it ends
-    with the half minute.
+    What was found is kept for half a minute, and a refusal for two seconds. Whoever changes an account,
+    a role, a session or an API key says so by `changed`, and what is kept of it is dropped: here before
+    that call returns, in other processes by a message. Where the message is lost, a credential that
+    was ended holds until the half minute is over.
     """
 
     def __init__(self, database: Database, cache: Redis, tokens: Tokens) -> None:
@@ -46,7 +56,9 @@ class Credentials:
         self._cache = cache
         self._tokens = tokens
         self._kept: OrderedDict[str, _Entry] = OrderedDict()
+        self._uses: dict[UUID, datetime] = {}
         self._drops = 0
+        self._dropped = asyncio.Event()
 
     async def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """Find the caller, from `Authorization: Bearer` (a token or an API key) or `X-API-Key`.
@@ -63,23 +75,95 @@ class Credentials:
         entry = self._kept.get(digest)
         if entry is None or entry.until <= time.monotonic():
             entry = await self._look_up(credential, digest)
-        if entry.principal is None or (entry.ends is not None and entry.ends <= datetime.now(UTC)):
+        now = datetime.now(UTC)
+        if entry.principal is None or (entry.ends is not None and entry.ends <= now):
             raise Unauthorized
+        if entry.key_id is not None:
+            self._uses[entry.key_id] = now
         return entry.principal
 
-    async def follow(self) -> None:
-        """Drop what is kept whenever an API key changed; runs until cancelled."""
-        async for _ in listen(self._cache, Channel.CREDENTIALS):
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Hear of changes, and write down when keys were used, while the body runs."""
+        tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._flush_forever())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.flush()
+
+    async def changed(self, user_id: UUID | None = None) -> None:
+        """Make it known that an account's credentials changed, or everybody's, after it is committed."""
+        self._drop(user_id)
+        message = {} if user_id is None else {"user_id": str(user_id)}
+        await publish(self._cache, Channel.CREDENTIALS, message)
+
+    @property
+    def generation(self) -> int:
+        """How often something changed."""
+        return self._drops
+
+    async def next_change(self, since: int | None = None) -> int:
+        """Wait until some credential may have changed: who holds a connection open asks again then.
+
+        Args:
+            since: The generation that was seen last, so that no change falls between two calls; the
+                present one unless told.
+
+        Returns:
+            The generation now, for the next call.
+        """
+        seen = self._drops if since is None else since
+        while self._drops == seen:
+            await self._dropped.wait()
+        return self._drops
+
+    async def flush(self) -> None:
+        """Write down when keys were last used; when that fails, the next time."""
+        uses, self._uses = self._uses, {}
+        if not uses:
+            return
+        try:
+            async with self._database.write() as session:
+                await ApiKeyRepository(session).note_uses(uses)
+        except PlatformError as error:
+            log.warning("key_uses_not_written", keys=len(uses), error=str(error))
+            self._uses = uses | self._uses
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_INTERVAL)
+            try:
+                await self.flush()
+            except Exception:
+                # Calls go on without it.
+                log.exception("key_uses_not_written")
+
+    async def _follow(self) -> None:
+        async for message in listen(self._cache, Channel.CREDENTIALS):
+            self._drop(_whose(message))
+
+    def _drop(self, user_id: UUID | None) -> None:
+        """Forget what is kept of an account, or everything; refusals in any case."""
+        if user_id is None:
             self._kept.clear()
-            self._drops += 1
+        else:
+            for digest, entry in list(self._kept.items()):
+                if entry.principal is None or entry.principal.user_id == user_id:
+                    del self._kept[digest]
+        self._drops += 1
+        self._dropped.set()
+        self._dropped = asyncio.Event()
 
     async def _look_up(self, credential: str, digest: str) -> _Entry:
         drops = self._drops
         if credential.startswith(API_KEY_PREFIX):
             entry = await self._find_key(digest)
         else:
-            entry = self._read_token(credential)
-        # What was read before a message is older than the message.
+            entry = await self._find_session(credential)
+        # What was read before a change is older than the change.
         if drops == self._drops:
             self._kept[digest] = entry
             self._kept.move_to_end(digest)
@@ -90,22 +174,43 @@ class Credentials:
     async def _find_key(self, digest: str) -> _Entry:
         async with self._database.read() as session:
             owner = await ApiKeyRepository(session).find_by_hash(digest)
-        if owner is None or not owner.user.is_active:
+        if owner is None:
+            return _refusal()
+        key = owner.key
+        principal = Principal(
+            user_id=owner.user.id,
+            username=owner.user.username,
+            permissions=within_scopes(owner.permissions, key.scopes),
+            credential=f"key:{key.id}",
+            expires_at=key.expires_at,
+            mcp_ids=None if key.mcp_ids is None else frozenset(key.mcp_ids),
+        )
+        return _Entry(time.monotonic() + _KEPT, principal, key.expires_at, key.id)
+
+    async def _find_session(self, token: str) -> _Entry:
+        try:
+            claims = self._tokens.read_access(token)
+        except Unauthorized:
+            return _refusal()
+        async with self._database.read() as session:
+            owner = await RefreshTokenRepository(session).owner(claims.family_id)
+        if owner is None or owner.user.id != claims.user_id:
             return _refusal()
         principal = Principal(
             user_id=owner.user.id,
             username=owner.user.username,
-            permissions=ROLE_PERMISSIONS[owner.user.role],
-            credential=f"key:{owner.key_id}",
+            permissions=owner.permissions,
+            credential=f"session:{claims.family_id}",
+            expires_at=claims.expires_at,
         )
-        return _Entry(time.monotonic() + _KEPT, principal, owner.expires_at)
+        return _Entry(time.monotonic() + _KEPT, principal, claims.expires_at)
 
-    def _read_token(self, token: str) -> _Entry:
-        try:
-            principal = self._tokens.read_access(token)
-            return _Entry(time.monotonic() + _KEPT, principal, self._tokens.read_expiry(token))
-        except Unauthorized:
-            return _refusal()
+
+def _whose(message: Message) -> UUID | None:
+    try:
+        return UUID(message.data["user_id"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _refusal() -> _Entry:

@@ -3,7 +3,9 @@
 PlatformError
 ├── InvalidRequest       400
 ├── Unauthorized         401
+│   └── SecondFactorNeeded
 ├── Forbidden            403
+├── ProofFailed          403
 ├── ForbiddenOrigin      403
 ├── NotFound             404
 ├── MethodNotAllowed     405
@@ -67,6 +69,15 @@ class Unauthorized(PlatformError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class SecondFactorNeeded(Unauthorized):
+    """The password is right, and the account has a second factor: `code` is missing."""
+
+    code = "MFA_REQUIRED"
+
+    def __init__(self) -> None:
+        super().__init__("This account has a second factor: send its six digits, or a recovery code, as code")
+
+
 class Forbidden(PlatformError):
     """The caller is known and may not."""
 
@@ -77,6 +88,13 @@ class Forbidden(PlatformError):
         self, required_permission: str, detail: str = "Insufficient permissions to perform this action"
     ) -> None:
         super().__init__(detail, required_permission=required_permission)
+
+
+class ProofFailed(PlatformError):
+    """The caller is signed in, and did not prove once more that it is them."""
+
+    code = "PROOF_FAILED"
+    status = 403
 
 
 class ForbiddenOrigin(PlatformError):

@@ -29,6 +29,17 @@ class Channel(StrEnum):
     """`{"document_id": str}`: this document's passages changed, or it is gone."""
 
 
+class RouteClass(StrEnum):
+    """Classes of routes, each of which has rate limits of its own."""
+
+    SIGN_IN = "sign-in"
+    """What proves who one is: register, sign in, refresh."""
+    READ = "read"
+    WRITE = "write"
+    CALL = "call"
+    """Calls of tools, and all else beneath `/mcp`."""
+
+
 RESERVED_SLUGS: Final = frozenset(
     {"admin", "api", "bridge", "group", "groups", "health", "mcp", "metrics", "smart", "v1", "well-known"}
 )
@@ -46,6 +57,15 @@ SWEEP_SCHEDULE: Final = "sweep"
 def deployment_workflow_id(deployment_id: UUID) -> str:
     """Give the id of the workflow that owns a deployment; it doubles as the deployment's task id."""
     return f"deployment-{deployment_id}"
+
+
+def indexing_workflow_id(document_id: UUID) -> str:
+    """Give the id of the workflow that indexes a document; it doubles as its task's id."""
+    return f"index-document-{document_id}"
+
+
+REEMBED_WORKFLOW: Final = "reembed-knowledge"
+"""Id of the workflow that changes the knowledge base's embedding model."""
 
 
 class Collection(StrEnum):

@@ -18,6 +18,8 @@ from mcp_platform.rendering import REQUEST_ID_HEADER, render_unexpected
 logger = structlog.get_logger(__name__)
 
 _ACCEPTABLE_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
+_STARTS: Final = frozenset({"http.response.start", "websocket.http.response.start"})
+_ADDED: Final = "added_headers"
 _DRAINED_BYTES: Final = 2_097_152
 _DRAINED_SECONDS: Final = 2.0
 
@@ -46,12 +48,14 @@ class RequestContext:
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = given if _ACCEPTABLE_ID.match(given) else uuid4().hex
         status = 0
+        added = scope.setdefault("state", {}).setdefault(_ADDED, [])
 
         async def answer(message: Message) -> None:
             nonlocal status
-            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
+            if message["type"] in _STARTS:
                 status = message["status"]
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         started = time.perf_counter()
@@ -66,6 +70,11 @@ class RequestContext:
                 await JSONResponse(body, code, headers)(scope, receive, answer)
             finally:
                 _note(scope, status, time.perf_counter() - started)
+
+
+def add_answer_headers(scope: Scope, headers: list[tuple[bytes, bytes]]) -> None:
+    """Send these headers with the answer, whichever it will be; later ones take the place of earlier ones."""
+    scope.setdefault("state", {}).setdefault(_ADDED, [])[:] = headers
 
 
 def current_request_id() -> str:

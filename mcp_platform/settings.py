@@ -6,13 +6,15 @@ In production mode the addresses of the stores and the master key must be given;
 
 import hashlib
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mcp_platform.contracts.deployments import Deployment, DeploymentOrder, Driver
+from mcp_platform.names import RouteClass
 
 
 class Mode(StrEnum):
@@ -20,6 +22,10 @@ class Mode(StrEnum):
 
     EMBEDDED = "embedded"
     PRODUCTION = "production"
+
+
+def _network(value: str) -> str:
+    return str(ip_network(value, strict=False))
 
 
 class ApiSettings(BaseModel):
@@ -34,6 +40,8 @@ class ApiSettings(BaseModel):
     """Whether anybody may register an account by themselves."""
     listener_backlog: int = Field(1000, gt=0)
     """Tasks and deployments with unsent news that one live listener may have before it is cut off."""
+    trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = []
+    """Addresses and networks of proxies whose `X-Forwarded-For` is believed."""
 
 
 class GatewaySettings(BaseModel):
@@ -100,8 +108,21 @@ class SecuritySettings(BaseModel):
 
     master_key: SecretStr | None = None
     """32 bytes in base64, from which all other keys are derived: `openssl rand -base64 32`."""
+    previous_master_key: SecretStr | None = None
+    """The one before, until `mcp-platform rotate-key` has sealed everything under the present one."""
     access_ttl: int = Field(900, gt=0)
     refresh_ttl: int = Field(604_800, gt=0)
+    lockout_threshold: int = Field(5, ge=1)
+    """Wrong passwords for one account after which signing in to it has to wait, ever longer."""
+    lockout_address_threshold: int = Field(50, ge=1)
+    """The same for all accounts together, from one address."""
+
+
+class AuditSettings(BaseModel):
+    """The audit log."""
+
+    retention_days: int = Field(365, ge=0)
+    """After how many days entries are removed; 0 keeps all."""
 
 
 class AdminSettings(BaseModel):
@@ -142,6 +163,13 @@ class ReplicaSettings(BaseModel):
         )
 
 
+class RegistrySettings(BaseModel):
+    """How the catalogue is shown as a registry."""
+
+    namespace: str = Field("local.mcp-platform", pattern=r"^[a-zA-Z0-9.-]{1,95}$")
+    """What stands before the slash in the name of each server: one's own domain, reversed."""
+
+
 class WorkerSettings(BaseModel):
     """The worker's capacity."""
 
@@ -149,6 +177,42 @@ class WorkerSettings(BaseModel):
     """Where Prometheus reads the worker's metrics, as `host:port`; not served unless told."""
     replicas: int = Field(1000, gt=0)
     """How many replicas one worker may start and watch at once."""
+
+
+class RateSettings(BaseModel):
+    """Requests a minute, by whose they are."""
+
+    anonymous: int = Field(100, gt=0)
+    """From one address without a credential; failed credentials count here too."""
+    user: int = Field(1000, gt=0)
+    """By one credential."""
+    admin: int = Field(5000, gt=0)
+    """By one credential of an administrator."""
+
+
+class LimitSettings(RateSettings):
+    """Limits on requests. Each class of routes has buckets of its own."""
+
+    enabled: bool = True
+    classes: dict[RouteClass, RateSettings] = {}
+    """Limits of single classes that differ from the ones above."""
+
+
+class KnowledgeSettings(BaseModel):
+    """The knowledge base: what may be uploaded, and what makes the embeddings; times in seconds."""
+
+    max_upload_bytes: int = Field(20_971_520, gt=0)
+    embedding_model: str = Field("wordllama", pattern=r"^(wordllama|[a-z_]+:\S+)$", max_length=128)
+    """`wordllama`, which ships with the platform, or `provider:model` of LangChain's embeddings."""
+    embedding_base_url: str | None = None
+    """The provider's address, where it is not the provider's usual one."""
+    embedding_api_key: SecretStr | None = None
+    embedding_timeout: float = Field(60.0, gt=0)
+    """How long the embeddings of one batch of passages may take."""
+    query_timeout: float = Field(3.0, gt=0)
+    """How long a query's embedding may take; after that a hybrid search goes by words alone."""
+    refresh_interval: float = Field(30.0, gt=0)
+    """How often the search index is compared with the store, in case a message was lost."""
 
 
 class LogSettings(BaseModel):
@@ -174,9 +238,13 @@ class Settings(BaseSettings):
     documents: DocumentSettings = DocumentSettings()
     cache: CacheSettings = CacheSettings()
     security: SecuritySettings = SecuritySettings()
+    audit: AuditSettings = AuditSettings()
     admin: AdminSettings = AdminSettings()
     replicas: ReplicaSettings = ReplicaSettings()
+    registry: RegistrySettings = RegistrySettings()
     worker: WorkerSettings = WorkerSettings()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
+    limits: LimitSettings = LimitSettings()
     logs: LogSettings = LogSettings()
 
     @model_validator(mode="after")

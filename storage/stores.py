@@ -2,20 +2,35 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Generic
+from typing import Any, Final, Generic
+from uuid import UUID
 
 from redis.asyncio import Redis
 
 from mcp_platform.contracts.base import Contract
+from mcp_platform.contracts.mcps import ShownMcp
 from mcp_platform.names import Channel
 from mcp_platform.settings import Settings
-from storage.cache import HealthStamps, open_cache, publish
+from storage.cache import HealthStamps, Kind, ReadCache, open_cache, publish
 from storage.documents import Documents, open_documents
-from storage.sql.access import ApiKeyRepository, RefreshTokenRepository, UserRepository
+from storage.sql.access import (
+    ApiKeyRepository,
+    FactorRepository,
+    FailureRepository,
+    RefreshTokenRepository,
+    RoleRepository,
+    UserRepository,
+)
+from storage.sql.audit import AuditRepository
 from storage.sql.deployments import DeploymentRepository
 from storage.sql.engine import Database, ReadSession, SessionT, WriteSession
+from storage.sql.knowledge import KnowledgeRepository
 from storage.sql.mcps import McpRepository
+from storage.sql.registry import RegistryRepository
+from storage.sql.secrets import SecretRepository
 from storage.sql.tasks import TaskRepository
+
+SHOWN_MCPS: Final = Kind("mcp", ShownMcp)
 
 
 class Rows(Generic[SessionT]):
@@ -25,9 +40,16 @@ class Rows(Generic[SessionT]):
         self.users = UserRepository(session)
         self.refresh_tokens = RefreshTokenRepository(session)
         self.api_keys = ApiKeyRepository(session)
+        self.roles = RoleRepository(session)
+        self.factors = FactorRepository(session)
+        self.failures = FailureRepository(session)
+        self.secrets = SecretRepository(session)
         self.mcps = McpRepository(session)
+        self.registry = RegistryRepository(session)
         self.tasks = TaskRepository(session)
         self.deployments = DeploymentRepository(session)
+        self.audit = AuditRepository(session)
+        self.knowledge = KnowledgeRepository(session)
 
 
 class Stores:
@@ -38,6 +60,11 @@ class Stores:
         self.documents = documents
         self.cache = cache
         self.stamps = HealthStamps(cache)
+        self.reads = ReadCache(cache)
+
+    async def mcp_changed(self, mcp_id: UUID) -> None:
+        """Forget what is kept of an MCP: after the commit, and before anybody hears of the change."""
+        await self.reads.drop(SHOWN_MCPS, str(mcp_id))
 
     async def publish(self, channel: Channel, message: Contract | dict[str, Any]) -> None:
         """Tell the other processes. A hint only: who misses it reads the rows anew before long."""

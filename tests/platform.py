@@ -14,7 +14,15 @@ from api.app import create_app
 from api.parts import Parts
 from mcp_platform.cli.first_admin import ensure_admin
 from mcp_platform.cli.serving import listening_socket, serving
-from mcp_platform.settings import AdminSettings, ApiSettings, LogSettings, ReplicaSettings, Settings
+from mcp_platform.settings import (
+    AdminSettings,
+    ApiSettings,
+    LimitSettings,
+    LogSettings,
+    ReplicaSettings,
+    SecuritySettings,
+    Settings,
+)
 from storage.sql.migrate import migrate
 from storage.stores import open_stores
 from tests.waiting import PATIENCE, eventually
@@ -152,6 +160,9 @@ def quick_settings(folder: Path) -> Settings:
         api=ApiSettings(port=free_port(), max_body_bytes=100_000),
         admin=AdminSettings.model_validate({"password": ADMIN_PASSWORD}),
         replicas=ReplicaSettings(check_interval=0.2, check_timeout=2.0, patience=8.0, stop_grace=1.0),
+        # All tests come from one address; what is tested about limits has settings of its own.
+        limits=LimitSettings(anonymous=1_000_000, user=1_000_000, admin=1_000_000),
+        security=SecuritySettings(lockout_address_threshold=1_000_000),
         logs=LogSettings(level="warning"),
     )
 

@@ -12,19 +12,26 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.analysis import AnalysisActivities
+from activities.clients.embeddings import open_model
 from activities.clients.probe import McpProbe
 from activities.clients.processes import ProcessDriver
 from activities.clients.remotes import RemoteDriver
 from activities.deployments import DeploymentActivities
 from activities.drivers import ReplicaDriver
 from activities.feasibility_rules import RuleAnalyst
+from activities.knowledge import KnowledgeActivities
+from activities.mcps import McpActivities
 from activities.monitoring import MonitoringActivities
 from activities.tasks import TaskActivities
 from mcp_platform import __version__
 from mcp_platform.contracts.deployments import Driver
 from mcp_platform.names import TaskQueue
+from mcp_platform.security.sealing import load_sealer
 from mcp_platform.settings import Settings
 from mcp_platform.variables import Variables
+from storage.knowledge.passages import split_document
+from storage.secrets import SecretValues
+from storage.sql.audit import AuditLog
 from storage.stores import Stores
 from worker.catalogue import WORKFLOWS
 from worker.schedules import ensure_schedules
@@ -49,11 +56,28 @@ async def running_worker(settings: Settings, temporal: Client, stores: Stores) -
             stack.push_async_callback(processes.close)
             drivers[Driver.PROCESS] = processes
         variables = Variables(os.environ, settings.replicas.exposed_environment)
-        deployments = DeploymentActivities(stores, drivers, probe, variables)
-        monitoring = MonitoringActivities(stores, temporal, processes, settings.replicas.order_for)
+        secrets = SecretValues(stores.database, load_sealer(settings), variables)
+        deployments = DeploymentActivities(stores, drivers, probe, secrets)
+        audit = AuditLog(stores.database, load_sealer(settings))
+        knowledge = KnowledgeActivities(
+            stores,
+            split_document,
+            partial(open_model, settings=settings.knowledge),
+            settings.knowledge.embedding_model,
+        )
+        stack.push_async_callback(knowledge.close)
+        monitoring = MonitoringActivities(
+            stores,
+            temporal,
+            processes,
+            settings.replicas.order_for,
+            audit,
+            settings.audit.retention_days,
+            knowledge,
+        )
         await monitoring.forget_lost_replicas()
         await stack.enter_async_context(
-            _working(_workers(settings, temporal, stores, deployments, monitoring))
+            _working(_workers(settings, temporal, stores, deployments, knowledge, monitoring))
         )
         await ensure_schedules(temporal)
         logger.info("worker_started", process_driver=settings.process_driver)
@@ -86,12 +110,14 @@ def _workers(
     temporal: Client,
     stores: Stores,
     deployments: DeploymentActivities,
+    knowledge: KnowledgeActivities,
     monitoring: MonitoringActivities,
 ) -> list[Worker]:
     # Without a build id the SDK would make one at each start from the code of every loaded module.
     serving = partial(Worker, temporal, build_id=__version__, graceful_shutdown_timeout=_FAREWELL)
     tasks = TaskActivities(stores)
     analysis = AnalysisActivities(stores, RuleAnalyst())
+    mcps = McpActivities(stores, temporal)
     return [
         serving(
             task_queue=TaskQueue.ORCHESTRATION,
@@ -103,6 +129,13 @@ def _workers(
                 analysis.find_known,
                 analysis.judge,
                 deployments.record,
+                mcps.stop_deployment,
+                mcps.delete,
+                knowledge.split,
+                knowledge.embed,
+                knowledge.finish,
+                knowledge.activate,
+                knowledge.sweep,
                 monitoring.sweep_documents,
             ],
         ),

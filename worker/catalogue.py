@@ -2,6 +2,16 @@
 
 from workflows.analysis import FeasibilityWorkflow
 from workflows.deployments import DeploymentWorkflow
+from workflows.knowledge import IndexDocumentWorkflow, ReembedWorkflow
+from workflows.mcps import DeleteMcpWorkflow
 from workflows.monitoring import ReconcileWorkflow, SweepWorkflow
 
-WORKFLOWS: list[type] = [DeploymentWorkflow, FeasibilityWorkflow, ReconcileWorkflow, SweepWorkflow]
+WORKFLOWS: list[type] = [
+    DeleteMcpWorkflow,
+    DeploymentWorkflow,
+    FeasibilityWorkflow,
+    IndexDocumentWorkflow,
+    ReconcileWorkflow,
+    ReembedWorkflow,
+    SweepWorkflow,
+]

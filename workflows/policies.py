@@ -67,6 +67,14 @@ TAKING_DOWN = ActivityConfig(
 )
 """Ending one replica: repeated until it is gone."""
 
+STOPPING = ActivityConfig(
+    start_to_close_timeout=timedelta(minutes=10),
+    schedule_to_close_timeout=timedelta(hours=1),
+    heartbeat_timeout=timedelta(seconds=10),
+    retry_policy=_PATIENT,
+)
+"""Waiting for the end of a whole deployment: repeated for a while, so that the task ends."""
+
 RECONCILING = ActivityConfig(
     task_queue=TaskQueue.REPLICAS,
     start_to_close_timeout=timedelta(seconds=55),
@@ -81,3 +89,17 @@ SWEEPING = ActivityConfig(
     retry_policy=RetryPolicy(initial_interval=timedelta(seconds=5), maximum_attempts=5),
 )
 """A walk through all documents; what one day does not manage the next one does."""
+
+SPLITTING = ActivityConfig(start_to_close_timeout=timedelta(minutes=2), retry_policy=_PATIENT)
+"""Splitting the longest text there may be, and storing its passages."""
+
+EMBEDDING = ActivityConfig(
+    start_to_close_timeout=timedelta(minutes=5),
+    heartbeat_timeout=timedelta(seconds=10),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=500),
+        backoff_coefficient=2.0,
+        maximum_interval=timedelta(seconds=30),
+    ),
+)
+"""One batch of passages through a model, which may be somebody's server: repeated until it is back."""

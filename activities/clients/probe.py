@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -12,7 +12,7 @@ import structlog
 
 from activities.drivers import ReplicaFault
 from gateway.upstreams.exchange import Limits, Unreachable
-from gateway.upstreams.upstream import Upstream
+from gateway.upstreams.upstream import Target, Upstream
 from mcp_platform.contracts.deployments import Driver, UpstreamAddress
 from mcp_platform.errors import PlatformError
 from mcp_platform.wire import Era, RpcError
@@ -66,7 +66,8 @@ class McpProbe:
             self._upstreams.pop(key, None)
             await upstream.close()
             if not isinstance(error, _EXPECTED):
-                logger.exception("probe_failed", url=_shown(url))
+                # Without its text, which may have the address in it, and the address secrets.
+                logger.error("probe_failed", host=urlsplit(url).hostname, error=type(error).__name__)
             reason = f"no answer within {timeout:g} s" if isinstance(error, TimeoutError) else str(error)
             raise ReplicaFault(reason.replace(url, _shown(url)) or "it cannot be reached") from None
         if not isinstance(answer.get("tools"), list):
@@ -78,11 +79,13 @@ class McpProbe:
             return known
         url, headers = key
 
-        async def sent() -> Mapping[str, str]:
-            return dict(headers)
+        async def target() -> Target:
+            return Target(url, dict(headers))
 
         address = UpstreamAddress(replica_id=uuid4(), url=url, driver=Driver.REMOTE)
-        upstream = Upstream(address, self._http, sent, Limits(timeout, timeout, _LARGEST_ANSWER), self._spawn)
+        upstream = Upstream(
+            address, self._http, target, Limits(timeout, timeout, _LARGEST_ANSWER), self._spawn
+        )
         self._upstreams[key] = upstream
         if len(self._upstreams) > _MOST_KEPT:
             _, oldest = self._upstreams.popitem(last=False)

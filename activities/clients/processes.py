@@ -18,6 +18,7 @@ import structlog
 
 from activities.drivers import ReplicaFault, ReplicaSpec
 from mcp_platform.names import REPLICA_MARKER
+from mcp_platform.variables import Mask
 
 logger = structlog.get_logger(__name__)
 
@@ -40,6 +41,7 @@ class RunningProcess:
 
     replica_id: UUID
     process: asyncio.subprocess.Process
+    mask: Mask
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     _lines: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
@@ -150,7 +152,7 @@ class ProcessDriver:
 
     async def _start(self, spec: ReplicaSpec) -> RunningProcess:
         process = await self._spawn(spec)
-        running = RunningProcess(spec.replica_id, process)
+        running = RunningProcess(spec.replica_id, process, spec.mask)
         self._running[spec.replica_id] = running
         assert process.stdout is not None
         assert process.stderr is not None

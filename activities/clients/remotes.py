@@ -1,10 +1,11 @@
 """Remote servers: watched like replicas, but never started or ended by the platform."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from activities.drivers import ReplicaFault, ReplicaSpec
+from mcp_platform.variables import Mask
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class RemoteServer:
     url: str
     shown_url: str
     headers: dict[str, str]
+    mask: Mask = field(default_factory=Mask)
     pid: None = None
 
     @property
@@ -34,7 +36,7 @@ class RemoteDriver:
         """Give the server at the configured URL."""
         if spec.server.url is None:
             raise ReplicaFault(f"server {spec.server.name!r} has no url")
-        return RemoteServer(spec.server.url, spec.configured_url or "", spec.server.headers)
+        return RemoteServer(spec.server.url, spec.configured_url or "", spec.server.headers, spec.mask)
 
     async def find(self, spec: ReplicaSpec) -> RemoteServer:
         """Find the same: it is always there, whether it answers or not."""

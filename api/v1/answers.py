@@ -12,6 +12,12 @@ class Deleted(Contract):
     id: UUID
 
 
+class Message(Contract):
+    """Something was done."""
+
+    message: str
+
+
 def pages(total: int, page_size: int) -> int:
     """How many pages a list has; an empty one has none."""
     return -(-total // page_size)

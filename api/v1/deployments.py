@@ -106,7 +106,7 @@ async def deploy(order: CreateDeployment, caller: Writer, parts: PartsDep) -> De
     """Run an MCP; its workflow keeps the replicas alive from now on."""
     async with parts.stores.read() as rows:
         mcp = await rows.mcps.get(order.tool_id)
-    if mcp is None:
+    if mcp is None or not caller.may_use(mcp.id):
         raise NotFound("mcp_tool", order.tool_id)
     server = await _server_of(parts, mcp, order.config.server)
     driver = _driver_for(parts, server, caller)
@@ -138,14 +138,15 @@ async def deploy(order: CreateDeployment, caller: Writer, parts: PartsDep) -> De
 
 @router.get("")
 async def list_deployments(
-    _caller: Reader,
+    caller: Reader,
     parts: PartsDep,
     status: DeploymentState | None = None,
     tool_id: UUID | None = None,
 ) -> DeploymentList:
     """List deployments, stopped ones too."""
     async with parts.stores.read() as rows:
-        found = await rows.deployments.list(status=status, mcp_id=tool_id)
+        listed = await rows.deployments.list(status=status, mcp_id=tool_id)
+    found = [deployment for deployment in listed if caller.may_use(deployment.mcp_id)]
     checked = await parts.stores.stamps.last([deployment.id for deployment in found])
     return DeploymentList(
         deployments=[
@@ -157,9 +158,9 @@ async def list_deployments(
 
 
 @router.get("/{deployment_id}")
-async def get_deployment(deployment_id: UUID, _caller: Reader, parts: PartsDep) -> DeploymentDetails:
+async def get_deployment(deployment_id: UUID, caller: Reader, parts: PartsDep) -> DeploymentDetails:
     """One deployment, with the reason and the last lines of standard error of what is not healthy."""
-    return await _details(parts, await _find(parts, deployment_id))
+    return await _details(parts, await _find(parts, deployment_id, caller))
 
 
 @router.patch("/{deployment_id}")
@@ -167,8 +168,8 @@ async def scale_deployment(
     deployment_id: UUID, order: ScaleDeployment, caller: Writer, parts: PartsDep
 ) -> DeploymentDetails:
     """Wish for another number of replicas."""
-    deployment = await _find(parts, deployment_id)
-    _check_owner(deployment, caller)
+    deployment = await _find(parts, deployment_id, caller)
+    check_owner(deployment, caller)
     if deployment.driver is Driver.REMOTE:
         raise Conflict(
             "A remote server has one address and cannot be scaled", deployment_id=str(deployment_id)
@@ -184,7 +185,7 @@ async def scale_deployment(
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         raise Conflict("The deployment is stopped", deployment_id=str(deployment_id)) from None
-    return await _details(parts, await _find(parts, deployment_id))
+    return await _details(parts, await _find(parts, deployment_id, caller))
 
 
 @router.delete("/{deployment_id}", response_model_exclude_none=True)
@@ -192,8 +193,8 @@ async def stop_deployment(
     deployment_id: UUID, caller: Writer, parts: PartsDep, response: Response
 ) -> DeploymentStopped:
     """Stop a deployment; answers once nothing of it runs any more, or with 202 when that takes long."""
-    deployment = await _find(parts, deployment_id)
-    _check_owner(deployment, caller)
+    deployment = await _find(parts, deployment_id, caller)
+    check_owner(deployment, caller)
     if deployment.status is not DeploymentState.STOPPED:
         handle = parts.temporal.get_workflow_handle(deployment_workflow_id(deployment_id))
         try:
@@ -211,7 +212,7 @@ async def stop_deployment(
                 raise
             # No workflow runs, or none ever did: the record is all there is to stop.
             await _record_stopped(parts, deployment)
-        deployment = await _find(parts, deployment_id)
+        deployment = await _find(parts, deployment_id, caller)
     if deployment.status is not DeploymentState.STOPPED:
         response.status_code = status.HTTP_202_ACCEPTED
         return DeploymentStopped(message="Deployment is stopping", deployment_id=deployment_id)
@@ -229,7 +230,7 @@ async def _record_stopped(parts: Parts, deployment: Deployment) -> None:
     await parts.stores.publish(Channel.ROUTES, {"slug": deployment.slug})
 
 
-def _check_owner(deployment: Deployment, caller: Principal) -> None:
+def check_owner(deployment: Deployment, caller: Principal) -> None:
     """Let only its owner, or an administrator, change a deployment.
 
     Raises:
@@ -243,10 +244,10 @@ def _check_owner(deployment: Deployment, caller: Principal) -> None:
         )
 
 
-async def _find(parts: Parts, deployment_id: UUID) -> Deployment:
+async def _find(parts: Parts, deployment_id: UUID, caller: Principal) -> Deployment:
     async with parts.stores.read() as rows:
         deployment = await rows.deployments.get(deployment_id)
-    if deployment is None:
+    if deployment is None or not caller.may_use(deployment.mcp_id):
         raise NotFound("deployment", deployment_id)
     return deployment
 

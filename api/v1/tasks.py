@@ -2,22 +2,35 @@
 
 import asyncio
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, status
+from fastapi import APIRouter, Depends, Query, Response, status
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.dependencies import PartsDep, Requires
-from api.task_reader import TaskView
+from api.parts import Parts
+from api.task_reader import TaskView, may_see
 from api.v1.answers import pages
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.contracts.base import Contract
 from mcp_platform.contracts.tasks import TaskKind, TaskState
-from mcp_platform.errors import Conflict
+from mcp_platform.errors import Conflict, NotFound
+from storage.cache import Kind
 
 router = APIRouter(prefix="/tasks", tags=["Tasks"])
 
 Reader = Annotated[Principal, Depends(Requires(Permission.TASKS_READ))]
 Canceller = Annotated[Principal, Depends(Requires(Permission.TASKS_CANCEL))]
+
+
+class FinishedTask(Contract):
+    """The answer for a task that is final, which never changes; kept as it is sent."""
+
+    owner_id: UUID
+    body: str
+
+
+FINISHED = Kind("task", FinishedTask)
 
 
 class TaskPage(Contract):
@@ -63,10 +76,17 @@ async def list_tasks(
     )
 
 
-@router.get("/{task_id}", response_model_exclude_none=True)
-async def get_task(task_id: str, caller: Reader, parts: PartsDep) -> TaskView:
+@router.get("/{task_id}", response_model=TaskView)
+async def get_task(task_id: str, caller: Reader, parts: PartsDep) -> Response:
     """Where the task stands, and its result once it is completed."""
-    return await parts.tasks.view(await parts.tasks.authorise(task_id, caller))
+    finished = await parts.stores.reads.read(FINISHED, task_id, lambda: _finished(parts, task_id))
+    if finished is None:
+        body = _render(await parts.tasks.view(await parts.tasks.authorise(task_id, caller)))
+    elif may_see(finished.owner_id, caller):
+        body = finished.body
+    else:
+        raise NotFound("task", task_id)
+    return Response(body, media_type="application/json")
 
 
 @router.post("/{task_id}/cancel", status_code=status.HTTP_202_ACCEPTED)
@@ -82,3 +102,15 @@ async def cancel_task(task_id: str, caller: Canceller, parts: PartsDep) -> TaskA
             raise
         raise Conflict("The task has just ended", task_id=task_id) from None
     return TaskAccepted(task_id=task_id, status=view.status, message="Cancellation requested")
+
+
+async def _finished(parts: Parts, task_id: str) -> FinishedTask | None:
+    async with parts.stores.read() as rows:
+        record = await rows.tasks.get(task_id)
+    if record is None or not record.status.final:
+        return None
+    return FinishedTask(owner_id=record.owner_id, body=_render(await parts.tasks.view(record)))
+
+
+def _render(view: TaskView) -> str:
+    return view.model_dump_json(exclude_none=True)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -27,28 +28,34 @@ _TOOLS_KEPT = 1.0
 _MAX_PAGES = 100
 
 
+@dataclass(frozen=True)
+class Target:
+    """Where a server is reached, and the headers that it is sent; there may be secrets in both."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
 class Upstream:
     """A server behind the gateway.
 
-    Its era is probed at the first use and kept until an answer shows that it no longer holds. `url` is
-    where it is reached, if the address has names of variables in it.
+    Its era is probed at the first use and kept until an answer shows that it no longer holds. `target`
+    is asked whenever that is so.
     """
 
     def __init__(
         self,
         address: UpstreamAddress,
         http: aiohttp.ClientSession,
-        headers: Callable[[], Awaitable[Mapping[str, str]]],
+        target: Callable[[], Awaitable[Target]],
         limits: Limits,
         spawn: Spawn,
-        url: str | None = None,
     ) -> None:
         self.address = address
-        self._url = url or address.url
         self.active = 0
         """Requests in flight."""
         self._http = http
-        self._headers = headers
+        self._target = target
         self._limits = limits
         self._spawn = spawn
         self._leg: Leg | None = None
@@ -150,7 +157,8 @@ class Upstream:
             raise UpstreamTimedOut("The MCP server did not open a session in time") from None
 
     async def _probe(self) -> Leg:
-        exchange = Exchange(self._http, self._url, await self._headers(), self._limits)
+        target = await self._target()
+        exchange = Exchange(self._http, target.url, target.headers, self._limits)
         return (
             await ModernLeg.open(exchange)
             or await LegacyLeg.open(exchange, self._spawn)

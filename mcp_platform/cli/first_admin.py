@@ -13,6 +13,7 @@ from mcp_platform.cli.failure import Failure
 from mcp_platform.contracts.access import RegisterUser, Role, User
 from mcp_platform.errors import Conflict
 from mcp_platform.security.keys import write_secret_file
+from mcp_platform.security.password_rules import password_problem
 from mcp_platform.security.passwords import hash_password
 from mcp_platform.settings import Settings
 from storage.stores import Stores
@@ -77,6 +78,9 @@ async def _new_admin(settings: Settings, password: str) -> User:
     except ValidationError as error:
         problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
         raise Failure(f"the first administrator (MCP_PLATFORM_ADMIN__…) cannot be made: {problems}") from None
+    problem = password_problem(password, order.username, order.email)
+    if problem:
+        raise Failure(f"the first administrator (MCP_PLATFORM_ADMIN__PASSWORD) cannot be made: {problem}")
     return User(
         id=uuid4(),
         username=order.username,

@@ -100,6 +100,21 @@ def setup() -> None:
     _run("parts:set_up", _settings())
 
 
+@app.command()
+def verify_audit(
+    data_dir: DataDir = None,
+    json: Annotated[bool, typer.Option("--json", help="One line of JSON")] = False,
+) -> None:
+    """Check that nobody changed, removed or added entries of the audit log; 1 if somebody did."""
+    _run("verify_audit:verify_audit", _settings(data_dir=data_dir), as_json=json)
+
+
+@app.command(name="rotate-key")
+def rotate_key(data_dir: DataDir = None) -> None:
+    """Change the master key and seal every secret anew; may be interrupted and repeated."""
+    _run("rotate_key:rotate_key", _settings(data_dir=data_dir))
+
+
 @app.command(
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )

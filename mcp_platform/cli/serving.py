@@ -14,6 +14,8 @@ from starlette.applications import Starlette
 from mcp_platform.cli.failure import Failure
 
 _FAREWELL_SECONDS = 2
+PING_INTERVAL = 20.0
+"""Seconds between two looks at whether a WebSocket's peer is alive, and how long it may take to answer."""
 
 
 class _Server(uvicorn.Server):
@@ -53,9 +55,15 @@ async def serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None
         log_config=None,
         access_log=False,
         server_header=False,
+        # Whom to believe about a client's address is a setting of ours: see client_address.
+        proxy_headers=False,
         timeout_graceful_shutdown=_FAREWELL_SECONDS,
-        # Compression would cost each idle socket hundreds of kilobytes.
+        # The lighter of the two implementations, and without compression: each idle socket costs
+        # memory, and there are thousands.
+        ws="websockets-sansio",
         ws_per_message_deflate=False,
+        ws_ping_interval=PING_INTERVAL,
+        ws_ping_timeout=PING_INTERVAL,
     )
     server = _Server(config)
     async with app.router.lifespan_context(app):

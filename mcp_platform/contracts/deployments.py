@@ -218,6 +218,10 @@ class Findings(Contract):
     """Wishes whose workflow was never started: the caller starts them."""
     deployments_ended: list[UUID] = []
     """Deployments whose workflow had been ended from outside."""
+    documents_to_index: list[UUID] = []
+    """Documents of the knowledge base that nobody indexes: the caller starts that."""
+    model_to_embed: str | None = None
+    """The embedding model that passages lack: the caller starts the change to it."""
     tasks_settled: list[str] = []
     replicas_ended: list[UUID] = []
     """Replicas that no deployment owned."""

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from mcp_platform.contracts.base import Contract, Moment, Order
+from mcp_platform.contracts.base import Contract, Moment, Order, plain_json
 from mcp_platform.names import RESERVED_SLUGS
 
 _HEADER_NAME = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
@@ -124,6 +124,11 @@ class McpConfig(BaseModel):
     servers: Annotated[list[ServerConfig], Field(max_length=100)] = []
     tools: Annotated[list[ToolConfig], Field(max_length=500)] = []
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return plain_json(value)
+
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         for kind, names in (
@@ -164,11 +169,26 @@ Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=100), AfterValid
 SemanticVersion = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", max_length=64)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=10_000)]
+Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+
+
+def _sorted(tags: list[str]) -> list[str]:
+    return sorted(set(tags))
+
+
+Tags = Annotated[list[Tag], Field(max_length=20), AfterValidator(_sorted)]
+ChangeType = Literal["create", "update", "rollback"]
 
 
 def version_order(version: str) -> tuple[int, ...]:
     """Make a key that sorts semantic versions as numbers: 1.10.0 after 1.9.0."""
     return tuple(int(part) for part in version.split("."))
+
+
+def next_patch(version: str) -> str:
+    """Raise the last number of a version."""
+    major, minor, patch = version_order(version)
+    return f"{major}.{minor}.{patch + 1}"
 
 
 class CreateMcp(Order):
@@ -179,6 +199,7 @@ class CreateMcp(Order):
     description: Description = ""
     version: SemanticVersion
     config: McpConfig
+    tags: Tags = []
 
 
 class UpdateMcp(Order):
@@ -189,6 +210,49 @@ class UpdateMcp(Order):
     version: SemanticVersion | None = None
     status: McpStatus | None = None
     config: McpConfig | None = None
+    tags: Tags | None = None
+
+
+class RollBackMcp(Order):
+    """Body of `POST /mcps/{id}/rollback`: one of the two says where to."""
+
+    version: SemanticVersion | None = None
+    revision: Annotated[int, Field(ge=1, le=999_999_999)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.version is None) == (self.revision is None):
+            raise ValueError("needs exactly one of version and revision")
+        return self
+
+
+class McpOrder(StrEnum):
+    """What a list is sorted by."""
+
+    CREATED = "created_at"
+    UPDATED = "updated_at"
+    NAME = "name"
+    SLUG = "slug"
+
+
+class McpFilter(Contract):
+    """Which MCPs are meant; what is absent does not narrow."""
+
+    status: McpStatus | None = None
+    author_id: UUID | None = None
+    tags: list[str] = []
+    """All of them."""
+    search: str | None = None
+    """Words that all occur: in name, slug, description, tags, or names and descriptions of tools."""
+    ids: frozenset[UUID] | None = None
+    """The only ones that may be seen, where not all may."""
+
+
+class TagCount(Contract):
+    """A tag, and how many MCPs have it."""
+
+    tag: str
+    count: int
 
 
 class Mcp(Contract):
@@ -208,13 +272,44 @@ class Mcp(Contract):
     revision: int
     created_at: Moment
     updated_at: Moment
+    tags: list[str] = []
+
+
+class ShownMcp(Contract):
+    """An MCP as it is shown: rendered once, and kept until it changes."""
+
+    etag: str
+    body: str
 
 
 class McpVersion(Contract):
-    """One entry of an MCP's history."""
+    """One entry of an MCP's history. Several revisions may have one version number."""
 
+    revision: int
     version: str
     changed_at: Moment
     changed_by: UUID
-    change_type: Literal["create", "update"]
+    change_type: ChangeType
     config_key: str
+    fields: dict[str, Any] | None = None
+    """Name, description, status and tags as they were; unknown of entries from before they were kept."""
+
+
+class PublishedVersion(Contract):
+    """One version of an MCP that is no draft."""
+
+    mcp_id: UUID
+    slug: str
+    name: str
+    description: str
+    status: McpStatus
+    created_at: Moment
+    latest: bool
+    entry: McpVersion
+
+
+class DeleteMcpOrder(Contract):
+    """What the workflow that deletes an MCP is started with."""
+
+    task_id: str
+    mcp_id: UUID

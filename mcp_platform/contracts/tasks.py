@@ -29,6 +29,8 @@ class TaskKind(StrEnum):
     """What a task does."""
 
     FEASIBILITY = "feasibility"
+    INDEXING = "indexing"
+    MCP_DELETION = "mcp_deletion"
 
 
 class TaskStatus(Contract):

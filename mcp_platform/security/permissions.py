@@ -1,4 +1,6 @@
-"""What each role may do."""
+"""What each role may do, and what each scope of an API key leaves of it."""
+
+from collections.abc import Iterable
 
 from mcp_platform.contracts.access import Permission, Role
 
@@ -31,3 +33,26 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     # own user: so that permission is an administrator's to use.
     Role.ADMIN: frozenset(Permission),
 }
+
+_CHANGING = ("write", "delete", "cancel", "run", "process", "call")
+_READ = frozenset(permission for permission in Permission if permission.endswith(":read"))
+_WRITE = _READ | frozenset(
+    permission
+    for permission in Permission
+    if permission.endswith(_CHANGING) and not permission.startswith("users:")
+)
+
+SCOPES: dict[str, frozenset[Permission]] = {
+    "READ": _READ,
+    "WRITE": _WRITE,
+    "ADMIN": frozenset(Permission),
+    **{permission.value: frozenset({permission}) for permission in Permission},
+}
+"""What the scopes of an API key stand for; its owner's permissions bound it all the same."""
+
+
+def within_scopes(permissions: frozenset[Permission], scopes: Iterable[str] | None) -> frozenset[Permission]:
+    """Give what the scopes leave of these permissions. A scope that an older release knew leaves nothing."""
+    if scopes is None:
+        return permissions
+    return permissions & frozenset().union(*(SCOPES.get(scope, frozenset()) for scope in scopes))

@@ -7,7 +7,8 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mcp_platform.security.keys import MasterKey
+from mcp_platform.security.keys import MasterKey, load_master_key, load_previous_key
+from mcp_platform.settings import Settings
 
 _FORMAT = "v1"
 _NONCE_BYTES = 12
@@ -56,6 +57,16 @@ class Sealer:
     def is_current(self, sealed: str) -> bool:
         """Tell whether a value is sealed under the newest key."""
         return sealed.startswith(f"{_FORMAT}.{self._newest}.")
+
+
+def load_sealer(settings: Settings) -> Sealer:
+    """Make a sealer of the master key, which also opens what the previous one sealed.
+
+    Raises:
+        UnusableKey: One of the keys is not 32 bytes in base64, or its file can be read by others.
+    """
+    previous = load_previous_key(settings)
+    return Sealer(load_master_key(settings), *([previous] if previous else []))
 
 
 def key_id(key: MasterKey) -> str:

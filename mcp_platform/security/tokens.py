@@ -7,12 +7,21 @@ from uuid import UUID, uuid4
 
 from jose import JWTError, jwt
 
-from mcp_platform.contracts.access import Principal, Role, User
+from mcp_platform.contracts.access import User
 from mcp_platform.errors import Unauthorized
-from mcp_platform.security.keys import MasterKey
-from mcp_platform.security.permissions import ROLE_PERMISSIONS
+from mcp_platform.security.keys import MasterKey, load_master_key, load_previous_key
+from mcp_platform.settings import Settings
 
 _ALGORITHM = "HS256"
+
+
+@dataclass(frozen=True)
+class AccessClaims:
+    """What an access token says: whose it is, of which session. What they may do is in the rows."""
+
+    user_id: UUID
+    family_id: UUID
+    expires_at: datetime
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,18 @@ class RefreshClaims:
 
 
 class Tokens:
-    """Issues and reads tokens; keeps no record of them."""
+    """Issues and reads tokens; keeps no record of them.
 
-    def __init__(self, key: MasterKey, access_ttl: int, refresh_ttl: int) -> None:
+    Args:
+        key: What tokens are signed with.
+        access_ttl: Seconds for which an access token is good.
+        refresh_ttl: The same of refresh tokens.
+        older: Keys that were in use before; tokens that they signed are still good.
+    """
+
+    def __init__(self, key: MasterKey, access_ttl: int, refresh_ttl: int, *older: MasterKey) -> None:
         self._key = key.derive("jwt")
+        self._known = [each.derive("jwt") for each in (key, *older)]
         self.access_ttl = access_ttl
         self._refresh_ttl = timedelta(seconds=refresh_ttl)
 
@@ -40,7 +57,7 @@ class Tokens:
             {
                 "sub": str(user.id),
                 "name": user.username,
-                "roles": [user.role.value],
+                "roles": [user.role],
                 "typ": "access",
                 "sid": str(family_id),
                 "iat": now,
@@ -64,31 +81,19 @@ class Tokens:
         )
         return token, claims
 
-    def read_access(self, token: str) -> Principal:
-        """Who the token speaks for.
+    def read_access(self, token: str) -> AccessClaims:
+        """Read what an access token says.
 
         Raises:
             Unauthorized: It is not ours, not an access token, or over its time.
         """
         claims = self._read(token, "access")
         try:
-            roles = [Role(role) for role in claims["roles"]]
-            return Principal(
-                user_id=UUID(claims["sub"]),
-                username=claims["name"],
-                permissions=frozenset().union(*(ROLE_PERMISSIONS[role] for role in roles)),
-                credential=f"session:{claims['sid']}",
+            return AccessClaims(
+                UUID(claims["sub"]), UUID(claims["sid"]), datetime.fromtimestamp(claims["exp"], UTC)
             )
         except (KeyError, ValueError):
             raise Unauthorized from None
-
-    def read_expiry(self, token: str) -> datetime:
-        """When an access token ends.
-
-        Raises:
-            Unauthorized: It is not ours, or over its time.
-        """
-        return datetime.fromtimestamp(self._read(token, "access")["exp"], UTC)
 
     def read_refresh(self, token: str) -> RefreshClaims:
         """Read what the refresh token says.
@@ -111,12 +116,24 @@ class Tokens:
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
     def _read(self, token: str, kind: Literal["access", "refresh"]) -> dict[str, Any]:
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token, self._key, algorithms=[_ALGORITHM], options={"require_exp": True}
-            )
-        except JWTError:
-            raise Unauthorized from None
-        if claims.get("typ") != kind:
-            raise Unauthorized
-        return claims
+        for key in self._known:
+            try:
+                claims: dict[str, Any] = jwt.decode(
+                    token, key, algorithms=[_ALGORITHM], options={"require_exp": True}
+                )
+            except JWTError:
+                continue
+            if claims.get("typ") == kind:
+                return claims
+        raise Unauthorized
+
+
+def load_tokens(settings: Settings) -> Tokens:
+    """Make tokens of the master key, which also reads those that the previous one signed.
+
+    Raises:
+        UnusableKey: One of the keys is not 32 bytes in base64, or its file can be read by others.
+    """
+    security, previous = settings.security, load_previous_key(settings)
+    older = [previous] if previous else []
+    return Tokens(load_master_key(settings), security.access_ttl, security.refresh_ttl, *older)

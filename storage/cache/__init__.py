@@ -5,6 +5,7 @@ One Redis, or, without an address, one inside the process that speaks through th
 
 from storage.cache.connection import open_cache, ping
 from storage.cache.messages import Message, listen, publish
+from storage.cache.reads import Kind, ReadCache
 from storage.cache.stamps import HealthStamps
 
-__all__ = ["HealthStamps", "Message", "listen", "open_cache", "ping", "publish"]
+__all__ = ["HealthStamps", "Kind", "Message", "ReadCache", "listen", "open_cache", "ping", "publish"]

@@ -27,6 +27,8 @@ class Message:
 
     channel: Channel | None
     data: dict[str, Any] = field(default_factory=dict)
+    interrupted: bool = False
+    """Nothing is heard from now on, until the next message without a channel."""
 
 
 async def publish(cache: Redis, channel: Channel, message: Contract | dict[str, Any]) -> None:
@@ -43,21 +45,44 @@ async def listen(cache: Redis, *channels: Channel) -> AsyncGenerator[Message, No
 
     The first message, and the first after each interruption, has no channel. It comes once the server
     has confirmed the subscription, so that nothing falls between reading anew and the next message.
+    Another one comes when an interruption begins.
     """
     delay = _FIRST_DELAY
+    heard = False
+    cancelled_before = _cancellations()
     while True:
         try:
             async with cache.pubsub() as subscription:
                 await subscription.subscribe(*(channel.value for channel in channels))
                 while True:
-                    message = _parse(await subscription.get_message(timeout=_POLL), len(channels))
+                    raw = await subscription.get_message(timeout=_POLL)
+                    _check_cancelled(cancelled_before)
+                    message = _parse(raw, len(channels))
                     if message is not None:
                         delay = _FIRST_DELAY
+                        heard = True
                         yield message
         except AWAY as error:
             log.warning("listener_interrupted", error=str(error), retry_in=delay)
+            if heard:
+                heard = False
+                yield Message(None, interrupted=True)
         await asyncio.sleep(delay)
         delay = min(delay * 2, _LONGEST_DELAY)
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
+def _check_cancelled(before: int) -> None:
+    """Make good a cancellation that arrived together with a message.
+
+    Until Python 3.12 `asyncio.wait_for`, with which the client inside the process waits, swallows it.
+    """
+    if _cancellations() > before:
+        raise asyncio.CancelledError
 
 
 def _parse(raw: dict[str, Any] | None, channels: int) -> Message | None:

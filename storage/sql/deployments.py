@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from mcp_platform.contracts.deployments import (
     CallFigures,
@@ -22,6 +22,7 @@ from mcp_platform.contracts.deployments import (
 )
 from mcp_platform.errors import Conflict, NotFound
 from storage.sql.engine import SessionT, WriteSession
+from storage.sql.mcps import DELETION_IS_OPEN
 from storage.sql.repository import Repository, changed_rows, inserted
 from storage.sql.tables import DeploymentRow, McpRow, ReplicaRow
 
@@ -35,12 +36,16 @@ class DeploymentRepository(Repository[SessionT]):
         """Record a deployment; the same one again is success.
 
         Raises:
-            Conflict: The slug has a deployment that is not stopped; `deployment_id` names it.
+            Conflict: The slug has a deployment that is not stopped; `deployment_id` names it. Or the MCP
+                is being deleted; `task_id` says by what.
             NotFound: The MCP is gone.
         """
         mcp = select(McpRow.id).where(McpRow.id == deployment.mcp_id).with_for_update(read=True)
         if await self._session.scalar(mcp) is None:
             raise NotFound("mcp_tool", deployment.mcp_id)
+        deletion = select(McpRow.deletion_task_id).where(McpRow.id == deployment.mcp_id, DELETION_IS_OPEN)
+        if task_id := await self._session.scalar(deletion):
+            raise Conflict("The MCP is being deleted", resource_type="mcp_tool", task_id=task_id)
         active = deployment.status is not DeploymentState.STOPPED
         values = deployment.model_dump(mode="python") | {"active_slug": deployment.slug if active else None}
         if await inserted(self._session, insert(DeploymentRow).values(values)):
@@ -75,6 +80,18 @@ class DeploymentRepository(Repository[SessionT]):
         query = select(DeploymentRow).where(_ACTIVE).order_by(DeploymentRow.deployed_at, DeploymentRow.id)
         return [_deployment(row) for row in await self._session.scalars(query)]
 
+    async def changed_since(self, moment: datetime) -> builtins.list[tuple[Deployment, int]]:
+        """List deployments whose status was written since, and how many of their replicas are healthy."""
+        healthy = (
+            select(func.count())
+            .select_from(ReplicaRow)
+            .where(ReplicaRow.deployment_id == DeploymentRow.id, ReplicaRow.state == ReplicaState.HEALTHY)
+            .scalar_subquery()
+        )
+        query = select(DeploymentRow, healthy).where(DeploymentRow.reported_at >= moment)
+        found = await self._session.execute(query.order_by(DeploymentRow.reported_at))
+        return [(_deployment(row), count) for row, count in found]
+
     async def report(
         self: "DeploymentRepository[WriteSession]", report: DeploymentReport
     ) -> Deployment | None:
@@ -86,6 +103,7 @@ class DeploymentRepository(Repository[SessionT]):
         row.health_status = report.health_status
         row.reason = report.reason
         row.config = row.config | {"replicas": report.replicas}
+        row.reported_at = datetime.now(UTC)
         if report.status is DeploymentState.STOPPED:
             row.stopped_at = datetime.now(UTC)
             row.active_slug = None

@@ -13,7 +13,6 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Double, ForeignKey, Index, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from mcp_platform.contracts.access import Role
 from mcp_platform.contracts.deployments import DeploymentState, Driver, Health, ReplicaState
 from mcp_platform.contracts.mcps import McpStatus
 from mcp_platform.contracts.tasks import TaskKind, TaskState
@@ -39,7 +38,6 @@ class Base(DeclarativeBase):
         UUID: ID,
         str: String(255),
         datetime: UtcMoment,
-        Role: word(Role),
         McpStatus: word(McpStatus),
         TaskState: word(TaskState),
         TaskKind: word(TaskKind),
@@ -61,7 +59,8 @@ class UserRow(Base):
     email: Mapped[str]
     email_key: Mapped[str] = mapped_column(unique=True)
     password_hash: Mapped[str]
-    role: Mapped[Role]
+    role: Mapped[str] = mapped_column(String(32))
+    """A built-in role's name or a custom one's."""
     is_active: Mapped[bool]
     created_at: Mapped[datetime]
 
@@ -75,6 +74,10 @@ class TokenFamilyRow(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime] = mapped_column(index=True)
     revoked_at: Mapped[datetime | None]
+    created_at: Mapped[datetime | None]
+    refreshed_at: Mapped[datetime | None]
+    address: Mapped[str | None] = mapped_column(String(64))
+    user_agent: Mapped[str | None]
 
 
 class RefreshTokenRow(Base):
@@ -153,15 +156,14 @@ class SignInFailureRow(Base):
 
 
 class SecretRow(Base):
-    """A secret, sealed. A shared one is everybody's to refer to, the others their owner's."""
+    """A secret, sealed. `holder` is whose it is: an account's id in hexadecimal, or `shared`."""
 
     __tablename__ = "secrets"
-    __table_args__ = (UniqueConstraint("owner_id", "name"), MYSQL_OPTIONS)
+    __table_args__ = (UniqueConstraint("holder", "name"), MYSQL_OPTIONS)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    owner_id: Mapped[UUID]
+    holder: Mapped[str] = mapped_column(String(32))
     name: Mapped[str] = mapped_column(String(128), index=True)
-    shared: Mapped[bool]
     sealed_value: Mapped[str] = mapped_column(LONG_TEXT)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -185,11 +187,13 @@ class McpRow(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     search_text: Mapped[str] = mapped_column(LONG_TEXT)
-    """Name, slug and description in lower case: the engines fold different letters."""
+    """The name in the first line, then what else is searched, in lower case: the engines fold differently."""
+    deletion_task_id: Mapped[str | None]
+    """The task that deletes it; it means something while that task is open."""
 
 
 class McpVersionRow(Base):
-    """One revision of an MCP."""
+    """One revision of an MCP. `fields` is what may change beside the configuration, as it was then."""
 
     __tablename__ = "mcp_versions"
 
@@ -200,6 +204,7 @@ class McpVersionRow(Base):
     changed_by: Mapped[UUID]
     change_type: Mapped[str] = mapped_column(String(32))
     config_key: Mapped[str]
+    fields: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
 
 
 class McpTagRow(Base):
@@ -218,6 +223,7 @@ class TaskRow(Base):
     __table_args__ = (
         Index(None, "created_at", "task_id"),
         Index(None, "owner_id", "created_at"),
+        Index(None, "completed_at", "task_id"),
         MYSQL_OPTIONS,
     )
 
@@ -253,6 +259,8 @@ class DeploymentRow(Base):
     health_status: Mapped[Health]
     reason: Mapped[str | None] = mapped_column(ClippedText)
     deployed_at: Mapped[datetime]
+    reported_at: Mapped[datetime | None] = mapped_column(index=True)
+    """When its status was last written; None: not since it was deployed."""
     stopped_at: Mapped[datetime | None]
     requests_total: Mapped[int] = mapped_column(BigInteger)
     errors_total: Mapped[int] = mapped_column(BigInteger)
@@ -313,7 +321,10 @@ class AuditEntryRow(Base):
 
 
 class AuditChainRow(Base):
-    """The one row that says where the audit log begins and ends, and seals the key of its hashes."""
+    """The one row that says where the audit log begins and ends, and seals the key of its hashes.
+
+    `first_seq` is the oldest entry that is kept, and `first_hash` the hash that it follows.
+    """
 
     __tablename__ = "audit_chain"
 
@@ -322,14 +333,15 @@ class AuditChainRow(Base):
     first_hash: Mapped[str] = mapped_column(String(64))
     last_seq: Mapped[int] = mapped_column(BigInteger)
     last_hash: Mapped[str] = mapped_column(String(64))
+    ends_hash: Mapped[str] = mapped_column(String(64))
     sealed_key: Mapped[str] = mapped_column(LONG_TEXT)
 
 
 class KnowledgeDocumentRow(Base):
-    """A document of the knowledge base. `indexed_revision` is the one whose passages are below."""
+    """A document of the knowledge base. `tags_text` is a line for each tag, with a line end before it."""
 
     __tablename__ = "knowledge_documents"
-    __table_args__ = (Index(None, "updated_at", "id"), MYSQL_OPTIONS)
+    __table_args__ = (Index(None, "created_at", "id"), MYSQL_OPTIONS)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column(String(500))
@@ -341,6 +353,10 @@ class KnowledgeDocumentRow(Base):
     indexed_revision: Mapped[int]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    indexed_at: Mapped[datetime | None] = mapped_column(index=True)
+    source: Mapped[str | None]
+    language: Mapped[str | None] = mapped_column(String(35))
+    tags_text: Mapped[str] = mapped_column(LONG_TEXT)
 
 
 class KnowledgePassageRow(Base):
@@ -354,6 +370,8 @@ class KnowledgePassageRow(Base):
     ordinal: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     begins: Mapped[int]
     ends: Mapped[int]
+    context: Mapped[str] = mapped_column(LONG_TEXT)
+    text: Mapped[str] = mapped_column(LONG_TEXT)
     text_hash: Mapped[str] = mapped_column(String(64), index=True)
     terms: Mapped[bytes] = mapped_column(LONG_BINARY)
 
@@ -366,3 +384,13 @@ class KnowledgeEmbeddingRow(Base):
     model: Mapped[str] = mapped_column(String(128), primary_key=True)
     text_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LONG_BINARY)
+
+
+class KnowledgeModelRow(Base):
+    """The embedding model that searches go by: one row, with the id 1."""
+
+    __tablename__ = "knowledge_model"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(128))
+    activated_at: Mapped[datetime]

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import and_, insert, or_, select, update
 
 from mcp_platform.contracts.tasks import FINAL_STATES, TaskKind, TaskRecord, TaskState
 from storage.sql.engine import SessionT, WriteSession
@@ -21,6 +21,12 @@ class TaskRepository(Repository[SessionT]):
     async def add(self: "TaskRepository[WriteSession]", task: TaskRecord) -> None:
         """Record a task; one that is recorded already stays as it is."""
         await inserted(self._session, insert(TaskRow).values(task.model_dump()))
+
+    async def reopen(self: "TaskRepository[WriteSession]", task: TaskRecord) -> None:
+        """Record a task that may have run before: one that has ended begins anew, an open one goes on."""
+        ended = update(TaskRow).where(TaskRow.task_id == task.task_id, TaskRow.status.in_(FINAL_STATES))
+        if not await changed_rows(self._session, ended.values(task.model_dump())):
+            await self.add(task)
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """Find the task with this id."""
@@ -82,6 +88,27 @@ class TaskRepository(Repository[SessionT]):
         query = select(TaskRow).where(_OPEN).order_by(TaskRow.created_at, TaskRow.task_id)
         if owner_id is not None:
             query = query.where(TaskRow.owner_id == owner_id)
+        return [_task(row) for row in await self._session.scalars(query)]
+
+    async def ended_since(
+        self, moment: datetime, owner_id: UUID | None, after: TaskRecord | None, limit: int
+    ) -> builtins.list[TaskRecord]:
+        """List tasks that ended since, in that order, of one owner or of everybody.
+
+        Args:
+            moment: From when on.
+            owner_id: Whose.
+            after: The last one of the list before.
+            limit: How many at most.
+        """
+        query = select(TaskRow).where(TaskRow.completed_at >= moment)
+        if owner_id is not None:
+            query = query.where(TaskRow.owner_id == owner_id)
+        if after is not None:
+            later = TaskRow.completed_at > after.completed_at
+            same = and_(TaskRow.completed_at == after.completed_at, TaskRow.task_id > after.task_id)
+            query = query.where(or_(later, same))
+        query = query.order_by(TaskRow.completed_at, TaskRow.task_id).limit(limit)
         return [_task(row) for row in await self._session.scalars(query)]
 
     async def known(self, task_ids: Collection[str]) -> set[str]:

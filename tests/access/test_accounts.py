@@ -1,22 +1,11 @@
-"""Accounts, sessions and API keys, as their users see them."""
+"""Accounts, as their users see them."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
+import pytest
+
+from tests.access.people import account, new_key, person, with_key
 from tests.platform import PASSWORD, Caller, RunningPlatform
-
-
-def account(**changes: object) -> dict[str, object]:
-    """Give a body for `/auth/register`."""
-    name = f"user-{uuid4().hex[:8]}"
-    return {
-        "username": name,
-        "email": f"{name}@example.com",
-        "password": PASSWORD,
-        "role": "developer",
-        **changes,
-    }
 
 
 async def test_registering_answers_with_the_account_and_never_the_password(platform: RunningPlatform) -> None:
@@ -117,39 +106,106 @@ async def test_an_access_token_is_no_refresh_token_nor_the_other_way_round(platf
     assert (await caller.get("/api/v1/mcps")).status_code == 401
 
 
-async def test_an_api_key_is_shown_once_works_in_both_headers_and_ends_when_revoked(
+@pytest.mark.parametrize(
+    ("password", "said"),
+    [
+        ("short", "12 to 256 characters"),
+        ("x1y2z3" * 50, "12 to 256 characters"),
+        ("somebody.important", "username"),
+        ("SomeBody@Example.COM", "e-mail"),
+        ("Password1234", "guessed"),
+        ("098765432109", "guessed"),
+        ("ababababababab", "repeats"),
+    ],
+)
+async def test_a_password_that_is_easy_to_guess_is_refused_with_a_reason(
+    platform: RunningPlatform, password: str, said: str
+) -> None:
+    order = account(username="somebody.important", email="somebody@example.com", password=password)
+    answer = await platform.caller().post("/api/v1/auth/register", json=order)
+    assert answer.status_code == 422
+    problem = answer.json()["detail"][0]
+    assert problem["loc"] == ["body", "password"]
+    assert said in problem["msg"]
+    assert password not in answer.text
+
+
+async def test_everybody_sees_their_own_account(platform: RunningPlatform) -> None:
+    one = await person(platform, role="viewer")
+    answer = await one.caller.get("/api/v1/auth/me")
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["id"], found["username"], found["role"]) == (one.id, one.username, "viewer")
+    assert found["mfa_enabled"] is False
+    assert "tools:call" in found["permissions"]
+    assert "mcps:write" not in found["permissions"]
+    assert (await platform.caller().get("/api/v1/auth/me")).status_code == 401
+
+
+async def test_a_new_name_is_what_one_signs_in_with(platform: RunningPlatform) -> None:
+    one = await person(platform)
+    name = str(account()["username"])
+    answer = await one.caller.patch(
+        "/api/v1/auth/me", json={"username": name, "email": f"{name}@Example.com"}
+    )
+    assert answer.status_code == 200
+    assert (answer.json()["username"], answer.json()["email"]) == (name, f"{name}@example.com")
+    assert (await one.caller.get("/api/v1/auth/me")).json()["username"] == name
+    await platform.caller().sign_in(name)
+    old = {"username": one.username, "password": PASSWORD}
+    assert (await platform.caller().post("/api/v1/auth/login", json=old)).status_code == 401
+
+
+async def test_a_name_or_address_of_somebody_else_is_refused(platform: RunningPlatform) -> None:
+    one, other = await person(platform), await person(platform)
+    for field, value in (("username", other.username.upper()), ("email", f"{other.username}@example.com")):
+        answer = await one.caller.patch("/api/v1/auth/me", json={field: value})
+        assert (answer.status_code, answer.json()["field"]) == (409, field)
+    # Writing one's own name in another way takes nothing from anybody.
+    answer = await one.caller.patch("/api/v1/auth/me", json={"username": one.username.upper()})
+    assert answer.json()["username"] == one.username.upper()
+
+
+async def test_a_new_password_ends_all_other_sessions_and_no_key(platform: RunningPlatform) -> None:
+    one = await person(platform)
+    elsewhere = await one.sign_in_elsewhere(platform)
+    key = with_key(platform, (await new_key(one.caller))["key"])
+    assert (await elsewhere.get("/api/v1/auth/me")).status_code == 200
+    order = {"current_password": PASSWORD, "new_password": "another good password"}
+    answer = await one.caller.post("/api/v1/auth/me/password", json=order)
+    assert answer.status_code == 200, answer.text
+    assert (await elsewhere.get("/api/v1/auth/me")).status_code == 401
+    assert (await one.caller.get("/api/v1/auth/me")).status_code == 200
+    assert (await key.get("/api/v1/auth/me")).status_code == 200
+    assert (await refresh(one.caller, one.pair["refresh_token"]))[0] == 200
+    old = {"username": one.username, "password": PASSWORD}
+    assert (await platform.caller().post("/api/v1/auth/login", json=old)).status_code == 401
+    await platform.caller().sign_in(one.username, "another good password")
+
+
+async def test_the_password_stays_without_the_present_one_or_with_a_bad_new_one(
     platform: RunningPlatform,
 ) -> None:
-    member = await platform.member()
-    order = {"name": "Production API Key", "expires_at": "2999-12-31T23:59:59Z"}
-    answer = await member.post("/api/v1/auth/api-keys", json=order)
-    assert answer.status_code == 201
-    created = answer.json()
-    assert set(created) == {"id", "name", "key", "created_at", "expires_at"}
-    assert created["key"].startswith("mcp_live_")
-    listed = await member.get("/api/v1/auth/api-keys")
-    assert created["key"] not in listed.text
-    assert [key["id"] for key in listed.json()] == [created["id"]]
-
-    caller = platform.caller()
-    for headers in ({"X-API-Key": created["key"]}, {"Authorization": f"Bearer {created['key']}"}):
-        assert (await caller.get("/api/v1/mcps", headers=headers)).status_code == 200
-    assert (await member.delete(f"/api/v1/auth/api-keys/{created['id']}")).status_code == 200
-    refused = await caller.get("/api/v1/mcps", headers={"X-API-Key": created["key"]})
-    assert refused.status_code == 401
+    one = await person(platform)
+    wrong = {"current_password": "not the password", "new_password": "another good password"}
+    answer = await one.caller.post("/api/v1/auth/me/password", json=wrong)
+    assert (answer.status_code, answer.json()["error_code"]) == (403, "PROOF_FAILED")
+    weak = {"current_password": PASSWORD, "new_password": "aaaaaaaaaaaaaaa"}
+    answer = await one.caller.post("/api/v1/auth/me/password", json=weak)
+    assert answer.json()["detail"][0]["loc"] == ["body", "new_password"]
+    await platform.caller().sign_in(one.username)
 
 
-async def test_an_api_key_cannot_be_made_for_the_past(platform: RunningPlatform) -> None:
-    member = await platform.member()
-    yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
-    answer = await member.post("/api/v1/auth/api-keys", json={"name": "old", "expires_at": yesterday})
-    assert answer.status_code == 422
-    assert answer.json()["detail"][0]["loc"] == ["body", "expires_at"]
-
-
-async def test_nobody_revokes_somebody_elses_key(platform: RunningPlatform) -> None:
-    owner, other = await platform.member(), await platform.member()
-    created = (await owner.post("/api/v1/auth/api-keys", json={"name": "mine"})).json()
-    assert (await other.delete(f"/api/v1/auth/api-keys/{created['id']}")).status_code == 404
-    answer = await platform.caller().get("/api/v1/mcps", headers={"X-API-Key": created["key"]})
-    assert answer.status_code == 200
+async def test_a_key_cannot_take_the_account_over(platform: RunningPlatform) -> None:
+    one = await person(platform)
+    key = with_key(platform, (await new_key(one.caller))["key"])
+    order = {"current_password": PASSWORD, "new_password": "another good password"}
+    answers = [
+        await key.post("/api/v1/auth/me/password", json=order),
+        await key.patch("/api/v1/auth/me", json={"email": "thief@example.com"}),
+        await key.post("/api/v1/auth/me/mfa", json={"password": PASSWORD}),
+        await key.get("/api/v1/auth/sessions"),
+        await key.post("/api/v1/auth/logout"),
+    ]
+    assert [answer.status_code for answer in answers] == [403] * 5
+    assert all("API key" in answer.json()["detail"] for answer in answers)

@@ -66,10 +66,26 @@ class Platform:
             await rows.users.add(user, "no password")
         return user
 
-    async def add_key(self, user: User, expires_at: datetime | None = None) -> tuple[UUID, str]:
+    async def add_session(self, user: User) -> str:
+        """Begin a session; its access token."""
+        _, claims = self.tokens.issue_refresh(user.id)
+        async with self.stores.write() as rows:
+            await rows.refresh_tokens.add(claims)
+        return self.tokens.issue_access(user, claims.family_id)
+
+    async def add_key(
+        self, user: User, expires_at: datetime | None = None, mcp_ids: list[UUID] | None = None
+    ) -> tuple[UUID, str]:
         """Add an API key; its id and the key."""
         key, number = new_api_key(), uuid4()
-        record = ApiKey(id=number, name="k", prefix=key[:8], created_at=_now(), expires_at=expires_at)
+        record = ApiKey(
+            id=number,
+            name="k",
+            prefix=key[:8],
+            created_at=_now(),
+            expires_at=expires_at,
+            mcp_ids=mcp_ids,
+        )
         async with self.stores.write() as rows:
             await rows.api_keys.add(record, user.id, api_key_hash(key))
         return number, key

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -40,7 +39,7 @@ async def status(platform: Platform, slug: str, path: str = "/tools/act", **head
 
 @pytest.mark.parametrize("path", ["", "/tools/act"])
 async def test_tokens_and_keys_open_every_endpoint(platform: Platform, path: str) -> None:
-    token = platform.tokens.issue_access(platform.user, uuid4())
+    token = await platform.add_session(platform.user)
     async with stub() as server:
         await platform.deploy("open", server.url, driver=Driver.REMOTE)
         for headers in (
@@ -78,7 +77,7 @@ async def test_a_caller_without_the_permission_is_told_which_it_lacks(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(permissions.ROLE_PERMISSIONS, Role.VIEWER, frozenset({Permission.MCPS_READ}))
-    token = platform.tokens.issue_access(await platform.add_user(Role.VIEWER), uuid4())
+    token = await platform.add_session(await platform.add_user(Role.VIEWER))
     answered, body, _ = await platform.rest(
         "any", "act", {}, **{"Authorization": f"Bearer {token}", "X-API-Key": ""}
     )
@@ -92,7 +91,7 @@ async def test_a_revoked_key_ends_at_once(platform: Platform) -> None:
     async with platform.stores.write() as rows:
         assert await rows.api_keys.revoke(number, platform.user.id)
     assert await status(platform, "none", **headers) == 404
-    await platform.stores.publish(Channel.CREDENTIALS, {"api_key_id": str(number)})
+    await platform.stores.publish(Channel.CREDENTIALS, {"user_id": str(platform.user.id)})
 
     async def refused() -> bool:
         return await status(platform, "none", **headers) == 401
@@ -122,6 +121,18 @@ async def test_a_key_of_a_disabled_account_is_refused(platform: Platform) -> Non
     _, key = await platform.add_key(user)
     await platform.disable(user)
     assert await status(platform, "none", **{"X-API-Key": key}) == 401
+
+
+@pytest.mark.parametrize("path", ["", "/tools/act"])
+async def test_a_key_that_is_bound_to_an_mcp_opens_no_other(platform: Platform, path: str) -> None:
+    async with stub() as server:
+        mine = await platform.deploy("mine", server.url, driver=Driver.REMOTE)
+        await platform.deploy("other", server.url, driver=Driver.REMOTE)
+        _, key = await platform.add_key(platform.user, mcp_ids=[mine.mcp_id])
+        headers = {"X-API-Key": key}
+        assert await status(platform, "mine", path, **headers) == 200
+        assert await status(platform, "other", path, **headers) == 403
+        assert await status(platform, "unknown", path, **headers) == 404
 
 
 async def test_a_session_belongs_to_the_user_and_the_slug_that_it_began_with(platform: Platform) -> None:

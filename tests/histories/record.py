@@ -18,9 +18,15 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from mcp_platform.contracts.analysis import FeasibilityOrder
 from mcp_platform.contracts.deployments import ReplicaOrder, ReplicaOutcome
 from mcp_platform.logs import configure_logs
-from mcp_platform.names import TaskQueue, deployment_workflow_id
+from mcp_platform.names import (
+    REEMBED_WORKFLOW,
+    TaskQueue,
+    deployment_workflow_id,
+    indexing_workflow_id,
+)
 from mcp_platform.settings import LogSettings
 from tests.deployments.servers import LEAVES_AT_ONCE, TIME
+from tests.knowledge.documents import add
 from tests.platform import Caller, RunningPlatform, quick_settings, running_platform
 from tests.services.temporal import dev_server
 from tests.tasks.states import deliberating
@@ -154,6 +160,27 @@ async def record_analyses(platform: RunningPlatform, recorder: Recorder) -> None
     await recorder.save_ended("feasibility_failed", handle.id)
 
 
+async def record_deletions(admin: Caller, recorder: Recorder) -> None:
+    """Delete an MCP together with its deployment."""
+    started = await admin.deploy(TIME)
+    await admin.deployment_is(started["deployment_id"], "running")
+    answer = await admin.delete(f"/api/v1/mcps/{started['tool_id']}", params={"force": True})
+    assert answer.status_code == 202, answer.text
+    await recorder.save_ended("mcp_deletion_completed", answer.json()["task_id"])
+
+
+async def record_knowledge(admin: Caller, recorder: Recorder) -> None:
+    """Activate a first embedding model; index a document, and one that is changed meanwhile."""
+    await recorder.save_ended("knowledge_model_activated", REEMBED_WORKFLOW)
+    document_id = await add(admin, "Recorded", "# One\n\nFirst.\n\n# Two\n\nSecond.")
+    await recorder.save_ended("document_indexed", indexing_workflow_id(UUID(document_id)))
+    restless = await add(admin, "Restless", "Some text of it. " * 5_000)
+    path = f"/api/v1/knowledge/documents/{restless}"
+    answer = await admin.put(path, json={"content": "Less text."})
+    assert answer.status_code == 200, answer.text
+    await recorder.save_ended("document_changed_while_indexed", indexing_workflow_id(UUID(restless)))
+
+
 async def record_monitoring(platform: RunningPlatform, admin: Caller, recorder: Recorder) -> None:
     """Compare with nothing to do, and with a wish to fulfil; sweep."""
     temporal = platform.parts.temporal
@@ -180,6 +207,8 @@ async def main() -> None:
             admin = await platform.admin()
             await record_monitoring(platform, admin, recorder)
             await record_deployments(platform, admin, recorder)
+            await record_deletions(admin, recorder)
+            await record_knowledge(admin, recorder)
     await record_continuation()
 
 

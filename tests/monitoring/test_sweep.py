@@ -1,20 +1,53 @@
 """The daily sweep removes what no row points to, and nothing else."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from temporalio.testing import ActivityEnvironment
 
 import activities.monitoring
+from activities.clients.embeddings import open_model
+from activities.knowledge import KnowledgeActivities
 from activities.monitoring import MonitoringActivities
 from mcp_platform.contracts.deployments import DeploymentState
 from mcp_platform.names import Collection
 from storage.documents.sql import SqlDocuments
+from storage.knowledge.passages import split_document
+from storage.sql.audit import AuditLog
+from storage.sql.audit_check import AuditCheck
 from storage.sql.engine import Database
 from storage.stores import Stores
+from tests.audit.samples import event
 from tests.platform import RunningPlatform
 from tests.storage.samples import deployment, mcp, task
+
+
+def monitoring_of(platform: RunningPlatform, stores: Stores, audit_days: int = 365) -> MonitoringActivities:
+    """Make the activities for these stores."""
+    knowledge = KnowledgeActivities(
+        stores,
+        split_document,
+        partial(open_model, settings=platform.settings.knowledge),
+        platform.settings.knowledge.embedding_model,
+    )
+    return MonitoringActivities(
+        stores,
+        platform.parts.temporal,
+        None,
+        platform.settings.replicas.order_for,
+        AuditLog(stores.database, platform.parts.sealer),
+        audit_days,
+        knowledge,
+    )
+
+
+def beating_environment() -> ActivityEnvironment:
+    """Give an environment for activities that beat."""
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, heartbeat_timeout=timedelta(seconds=30))
+    return environment
 
 
 async def test_only_documents_that_nothing_points_to_are_removed(
@@ -37,11 +70,8 @@ async def test_only_documents_that_nothing_points_to_are_removed(
     orphans = {(collection, f"orphan-{number}") for collection in Collection for number in range(5)}
     for collection, key in kept | orphans:
         await stores.documents.put(collection, key, {})
-    monitoring = MonitoringActivities(
-        stores, platform.parts.temporal, None, platform.settings.replicas.order_for
-    )
-    environment = ActivityEnvironment()
-    environment.info = replace(environment.info, heartbeat_timeout=timedelta(seconds=30))
+    monitoring = monitoring_of(platform, stores)
+    environment = beating_environment()
 
     assert await environment.run(monitoring.sweep_documents) == 0, "young documents may still get their row"
 
@@ -52,3 +82,17 @@ async def test_only_documents_that_nothing_points_to_are_removed(
         assert await stores.documents.get(collection, key) is not None
     for collection, key in orphans:
         assert await stores.documents.get(collection, key) is None
+
+
+@pytest.mark.parametrize(("days", "left"), [(30, 3), (0, 5)])
+async def test_entries_of_the_audit_log_are_removed_when_they_are_old_enough(
+    platform: RunningPlatform, database: Database, days: int, left: int
+) -> None:
+    stores = Stores(database, SqlDocuments(database), platform.parts.stores.cache)
+    log = AuditLog(database, platform.parts.sealer)
+    now = datetime.now(UTC)
+    for age in (40, 31, 29, 10, 0):
+        await log.append([event(at=now - timedelta(days=age))])
+    await beating_environment().run(monitoring_of(platform, stores, days).sweep_documents)
+    found = await AuditCheck(database, platform.parts.sealer).run()
+    assert (found.breach, found.entries, found.last_seq) == (None, left, 5)

@@ -1,5 +1,8 @@
 """Passwords: argon2id, and the same work for accounts that do not exist."""
 
+import asyncio
+import os
+import threading
 from typing import Literal
 
 import pytest
@@ -32,6 +35,33 @@ async def test_only_the_password_itself_is_right(password: str) -> None:
 async def test_a_stored_hash_that_is_none_of_ours_lets_nobody_in(stored: str) -> None:
     assert await verify_password(stored, stored) is False
     assert await verify_password(stored, "nobody has this password") is False
+
+
+async def test_however_many_are_checked_at_once_most_wait_their_turn_off_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    present, most, threads = 0, 0, set()
+    lock = threading.Lock()
+
+    class Watched(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+            nonlocal present, most
+            with lock:
+                present += 1
+                most = max(most, present)
+                threads.add(threading.get_ident())
+            try:
+                return super().verify(hash, password)
+            finally:
+                with lock:
+                    present -= 1
+
+    stored = await hash_password("right")
+    monkeypatch.setattr(passwords, "_HASHER", Watched())
+    outcomes = await asyncio.gather(*(verify_password(stored, "right") for _ in range(12)))
+    assert outcomes == [True] * 12
+    assert most <= max(1, (os.cpu_count() or 1) // 2)
+    assert threading.get_ident() not in threads
 
 
 async def test_an_unknown_account_costs_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,9 @@ from uuid import uuid4
 import pytest
 from jose import jwt
 
-from mcp_platform.contracts.access import Permission, Role, User
+from mcp_platform.contracts.access import Role, User
 from mcp_platform.errors import Unauthorized
 from mcp_platform.security.keys import MasterKey
-from mcp_platform.security.permissions import ROLE_PERMISSIONS
 from mcp_platform.security.tokens import Tokens
 
 KEY = MasterKey(bytes(32))
@@ -44,20 +43,12 @@ def part(content: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
 
 
-def test_an_access_token_speaks_for_its_user_with_the_permissions_of_the_role() -> None:
+def test_an_access_token_says_whose_it_is_of_which_session_and_until_when() -> None:
     family_id = uuid4()
-    token = TOKENS.issue_access(USER, family_id)
-    principal = TOKENS.read_access(token)
-    assert (principal.user_id, principal.username) == (USER.id, USER.username)
-    assert principal.permissions == ROLE_PERMISSIONS[Role.DEVELOPER]
-    assert principal.credential == f"session:{family_id}"
-    left = TOKENS.read_expiry(token) - datetime.now(UTC)
+    said = TOKENS.read_access(TOKENS.issue_access(USER, family_id))
+    assert (said.user_id, said.family_id) == (USER.id, family_id)
+    left = said.expires_at - datetime.now(UTC)
     assert timedelta(seconds=890) < left <= timedelta(seconds=900)
-
-
-def test_permissions_are_those_of_the_role_now_and_not_those_that_a_token_claims() -> None:
-    principal = TOKENS.read_access(signed(claims(permissions=["users:appoint"])))
-    assert Permission.DEPLOYMENTS_PROCESS not in principal.permissions
 
 
 def test_a_refresh_token_says_which_it_is_and_of_which_family() -> None:
@@ -90,8 +81,7 @@ WRONG = {
     ),
     "cut-signature": signed(claims()).rpartition(".")[0] + ".",
     "refresh-token": TOKENS.issue_refresh(USER.id)[0],
-    "unknown-role": signed(claims(roles=["emperor"])),
-    "no-role": signed(claims(roles=None)),
+    "no-session": signed(claims(sid=None)),
     "no-user": signed(claims(sub=None)),
     "no-kind": signed(claims(typ=None)),
     "odd-user": signed(claims(sub="somebody")),
@@ -121,3 +111,15 @@ def test_a_refresh_token_that_lacks_a_claim_is_refused(missing: str) -> None:
     del said[missing]
     with pytest.raises(Unauthorized):
         TOKENS.read_refresh(signed(said))
+
+
+def test_during_a_rotation_tokens_of_the_key_before_are_good_and_new_ones_are_of_the_new_key() -> None:
+    new = MasterKey(bytes(range(32)))
+    rotating, after = Tokens(new, 900, 3600, KEY), Tokens(new, 900, 3600)
+    old, family_id = TOKENS.issue_access(USER, uuid4()), uuid4()
+    assert rotating.read_access(old).user_id == USER.id
+    with pytest.raises(Unauthorized):
+        after.read_access(old)
+    assert after.read_access(rotating.issue_access(USER, family_id)).family_id == family_id
+    with pytest.raises(Unauthorized):
+        rotating.read_refresh(old)

@@ -1,8 +1,13 @@
 """`${NAME}` in configurations: what may be seen, and what stays hidden."""
 
+import base64
+import json
+import time
+from collections.abc import Callable
+
 import pytest
 
-from mcp_platform.variables import UnknownVariable, Variables
+from mcp_platform.variables import Mask, UnknownVariable, Variables, references
 
 ENVIRONMENT = {
     "WEATHER_KEY": "k-123",
@@ -50,3 +55,59 @@ def test_every_value_of_a_mapping_is_resolved() -> None:
     assert VARIABLES.resolve_all({"A": "${REGION}", "${REGION}": "b"}) == {"A": "eu", "${REGION}": "b"}
     with pytest.raises(UnknownVariable):
         VARIABLES.resolve_all({"A": "${REGION}", "B": "${HIDDEN}"})
+
+
+def test_a_secret_wins_over_the_environment_and_needs_no_exposure() -> None:
+    variables = VARIABLES.with_secrets({"REGION": "secret", "HIDDEN": "shown to its owner"})
+    assert variables.resolve("${REGION} ${HIDDEN} ${WEATHER_KEY}") == "secret shown to its owner k-123"
+    assert VARIABLES.resolve("${REGION}") == "eu"
+
+
+def test_an_unknown_name_says_how_to_store_a_secret() -> None:
+    with pytest.raises(UnknownVariable, match="PUT /api/v1/secrets/HIDDEN"):
+        VARIABLES.resolve("${HIDDEN}")
+
+
+def test_references_are_found_however_deep() -> None:
+    config = {"a": ["${ONE} and ${TWO}", {"b": {"${NO}": "${THREE}"}}], "c": 7, "d": None}
+    assert references(config) == {"ONE", "TWO", "THREE"}
+    assert references({}) == set()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda value: value,
+        lambda value: f"key={value}&more",
+        lambda value: json.dumps({"key": value}),
+        lambda value: repr({"key": value}),
+        lambda value: base64.b64encode(value.encode()).decode(),
+        lambda value: "https://x/?key=" + value.replace("/", "%2F").replace("+", "%2B").replace("=", "%3D"),
+    ],
+    ids=["whole", "inside", "json", "repr", "base64", "address"],
+)
+def test_a_mask_takes_a_secret_out_in_whatever_form_it_is_printed(form: Callable[[str], str]) -> None:
+    value = "s3/cr+et=9"
+    masked = Mask([value]).text(form(value))
+    assert "cr" not in masked
+    assert "***" in masked
+
+
+def test_a_mask_knows_the_lines_of_a_secret_and_its_cut_off_beginning() -> None:
+    key = "-----BEGIN KEY-----\nMIIabcdefghijkl\n}\n-----END KEY-----\n"
+    mask = Mask([key, "a-long-token-of-somebody"])
+    assert mask.lines(["MIIabcdefghijkl", "} stays"]) == ["***", "} stays"]
+    assert mask.text("x" * 50 + "a-long-tok") == "x" * 50 + "***"
+    assert mask.text("a-long") == "a-long"
+    assert mask.text("nothing of it") == "nothing of it"
+
+
+def test_of_secrets_within_secrets_nothing_is_left() -> None:
+    assert Mask(["abcd", "abcdefgh"]).text("abcdefgh abcd") == "*** ***"
+
+
+def test_a_mask_is_quick_with_the_largest_secret_and_the_longest_lines() -> None:
+    mask = Mask(["x" * 65_536, "y\n" * 30_000])
+    started = time.perf_counter()
+    assert mask.lines(["z" * 2_000] * 50) == ["z" * 2_000] * 50
+    assert time.perf_counter() - started < 1

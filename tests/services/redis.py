@@ -3,7 +3,7 @@
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,43 @@ def redis_server(folder: Path) -> Iterator[str]:
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
+
+
+class RedisServer:
+    """A server that can be stopped, and started again at the same address.
+
+    Args:
+        folder: Where its socket is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running = ExitStack()
+        self.url = self.start()
+
+    def start(self) -> str:
+        """Start it, and wait until it answers."""
+        return self._running.enter_context(redis_server(self._folder))
+
+    def stop(self) -> None:
+        """Stop it; it forgets everything."""
+        self._running.close()
+
+
+@contextmanager
+def own_redis_server() -> Iterator[RedisServer]:
+    """Run a server that may be stopped."""
+    with tempfile.TemporaryDirectory(prefix="mcp-platform-redis-") as folder:
+        server = RedisServer(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """Give a server that the test may stop."""
+    with own_redis_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from mcp_platform.contracts.access import Role
 from mcp_platform.errors import Conflict
+from mcp_platform.security.permissions import ROLE_PERMISSIONS
 from mcp_platform.security.tokens import RefreshClaims
 from storage.sql.access import (
     Account,
@@ -131,7 +133,8 @@ async def test_an_api_key_is_found_by_its_hash_until_it_is_revoked(database: Dat
         keys = ApiKeyRepository(session)
         assert await keys.list(owner.id) == [newer, older]
         assert await keys.list(uuid4()) == []
-        assert await keys.find_by_hash("hash-1") == KeyOwner(older.id, owner, NOON)
+        developer = ROLE_PERMISSIONS[Role.DEVELOPER]
+        assert await keys.find_by_hash("hash-1") == KeyOwner(older, owner, developer)
         assert not await keys.revoke(older.id, uuid4())
         assert await keys.revoke(older.id, owner.id)
         assert not await keys.revoke(older.id, owner.id)

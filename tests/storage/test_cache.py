@@ -1,11 +1,9 @@
 """The contract of the cache: hints, and stamps that may be lost."""
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, aclosing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -16,7 +14,7 @@ from mcp_platform.errors import Unavailable
 from mcp_platform.names import Channel
 from mcp_platform.settings import CacheSettings, Settings
 from storage.cache import HealthStamps, Message, listen, open_cache, ping, publish
-from tests.services.redis import redis_server
+from tests.services.redis import RedisServer
 from tests.storage.samples import NOON
 
 SOMETHING_MISSED = Message(None)
@@ -27,32 +25,9 @@ async def hear(messages: AsyncIterator[Message]) -> Message:
         return await anext(messages)
 
 
-class Fragile:
-    """A Redis server that can be stopped and started again at the same address."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._running = ExitStack()
-        self.url = self.start()
-
-    def start(self) -> str:
-        return self._running.enter_context(redis_server(self._folder))
-
-    def stop(self) -> None:
-        self._running.close()
-
-
 @pytest.fixture
-def fragile() -> Iterator[Fragile]:
-    with tempfile.TemporaryDirectory(prefix="mcp-platform-redis-") as folder:
-        server = Fragile(Path(folder))
-        yield server
-        server.stop()
-
-
-@pytest.fixture
-async def fragile_cache(fragile: Fragile) -> AsyncIterator[Redis]:
-    cache = open_cache(Settings(cache=CacheSettings(url=fragile.url)))
+async def fragile_cache(own_redis: RedisServer) -> AsyncIterator[Redis]:
+    cache = open_cache(Settings(cache=CacheSettings(url=own_redis.url)))
     yield cache
     await cache.aclose()
 
@@ -110,22 +85,23 @@ async def test_a_listener_that_is_cancelled_ends(cache: Redis) -> None:
 
 
 async def test_a_listener_survives_a_restart_and_says_that_something_may_be_missed(
-    fragile: Fragile, fragile_cache: Redis
+    own_redis: RedisServer, fragile_cache: Redis
 ) -> None:
     async with aclosing(listen(fragile_cache, Channel.ROUTES, Channel.CREDENTIALS)) as listener:
         assert await hear(listener) == SOMETHING_MISSED
         for _ in range(2):
-            fragile.stop()
+            own_redis.stop()
+            assert await hear(listener) == Message(None, interrupted=True)
             waiting = asyncio.create_task(hear(listener))
             await publish(fragile_cache, Channel.ROUTES, {"slug": "lost"})
-            fragile.start()
+            own_redis.start()
             assert await waiting == SOMETHING_MISSED
             await publish(fragile_cache, Channel.ROUTES, {"slug": "heard"})
             assert await hear(listener) == Message(Channel.ROUTES, {"slug": "heard"})
 
 
 async def test_a_connection_that_is_cut_and_made_again_at_once_is_noticed(
-    fragile: Fragile, fragile_cache: Redis
+    own_redis: RedisServer, fragile_cache: Redis
 ) -> None:
     async with aclosing(listen(fragile_cache, Channel.ROUTES)) as listener:
         assert await hear(listener) == SOMETHING_MISSED
@@ -134,10 +110,10 @@ async def test_a_connection_that_is_cut_and_made_again_at_once_is_noticed(
 
 
 async def test_a_cache_that_is_away_harms_nobody_and_is_named_when_asked_for(
-    fragile: Fragile, fragile_cache: Redis
+    own_redis: RedisServer, fragile_cache: Redis
 ) -> None:
     await ping(fragile_cache)
-    fragile.stop()
+    own_redis.stop()
     stamps = HealthStamps(fragile_cache)
     await publish(fragile_cache, Channel.ROUTES, {"slug": "lost"})
     await stamps.seen(uuid4(), uuid4(), NOON)
@@ -145,7 +121,7 @@ async def test_a_cache_that_is_away_harms_nobody_and_is_named_when_asked_for(
     with pytest.raises(Unavailable) as caught:
         await ping(fragile_cache)
     assert caught.value.fields["part"] == "cache"
-    fragile.start()
+    own_redis.start()
     await ping(fragile_cache)
 
 

@@ -16,14 +16,19 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from mcp_platform.errors import Unavailable
 from storage.sql import migrations
+from storage.sql.access import UserRepository
 from storage.sql.engine import Database
 from storage.sql.migrate import downgrade, migrate
 from storage.sql.tables import Base
 from tests.services.mariadb import MariaDb
+from tests.storage.samples import stored_user
 
 T = TypeVar("T")
 TABLES = set(Base.metadata.tables)
-HEAD = ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head()
+SCRIPTS = ScriptDirectory(str(Path(migrations.__file__).parent))
+HEAD = SCRIPTS.get_current_head()
+REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()]
+FIRST_RELEASE = "0010"
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])
@@ -79,6 +84,29 @@ async def test_the_migrations_lead_back_to_an_empty_database_and_up_again(blank_
     assert await look(blank_url, table_names) == set()
     await migrate(blank_url)
     assert await look(blank_url, table_names) == TABLES
+
+
+async def test_every_revision_leads_to_the_present_schema_and_can_be_gone_back_to(blank_url: str) -> None:
+    await migrate(blank_url)
+    for revision in REVISIONS:
+        await downgrade(blank_url, revision)
+        assert await look(blank_url, version) == revision
+        await migrate(blank_url)
+        assert await look(blank_url, version) == HEAD
+    assert await look(blank_url, differences) == []
+
+
+async def test_what_is_stored_survives_the_way_back_to_the_first_release_and_up_again(blank_url: str) -> None:
+    await migrate(blank_url)
+    before = Database(blank_url)
+    kept = await stored_user(before)
+    await before.close()
+    await downgrade(blank_url, FIRST_RELEASE)
+    await migrate(blank_url)
+    after = Database(blank_url)
+    async with after.read() as session:
+        assert await UserRepository(session).get(kept.id) == kept
+    await after.close()
 
 
 async def test_migrating_twice_changes_nothing(blank_url: str) -> None:

@@ -53,6 +53,7 @@ class EventStream:
 
     def __init__(self, response: httpx.Response) -> None:
         self._lines = response.aiter_lines()
+        self.last_id: str | None = None
 
     async def line(self) -> str:
         """Receive the next line that is not empty."""
@@ -63,16 +64,37 @@ class EventStream:
 
     async def next(self) -> tuple[str, dict[str, Any]]:
         """Receive the next event: its name, and what it says."""
-        while not (line := await self.line()).startswith("event: "):
-            assert line.startswith(":"), line
-        data = await self.line()
-        return line.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+        name = ""
+        while True:
+            field, _, value = (await self.line()).partition(":")
+            match field:
+                case "id":
+                    assert int(value) >= int(self.last_id or 0), "ids never go back"
+                    self.last_id = value.strip()
+                case "event":
+                    name = value.strip()
+                case "data":
+                    return name, json.loads(value)
+                case _:
+                    assert field == "", field
+
+    async def until(self, subject: str, *states: str) -> list[dict[str, Any]]:
+        """Receive events about a task or a deployment until it is in one of these states; all of them."""
+        seen: list[dict[str, Any]] = []
+        async with asyncio.timeout(PATIENCE):
+            while not seen or seen[-1]["status"] not in states:
+                _, data = await self.next()
+                if subject in {data.get("task_id"), data.get("deployment_id")}:
+                    seen.append(data)
+        return seen
 
 
 @asynccontextmanager
-async def open_events(caller: Caller) -> AsyncIterator[EventStream]:
+async def open_events(caller: Caller, last_id: str | None = None) -> AsyncIterator[EventStream]:
     """Open a connection to `/events`, and wait until it is connected; close it at the end."""
-    async with caller.stream("GET", "/events", params={"token": caller.token}) as response:
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    parameters = {"token": caller.token}
+    async with caller.stream("GET", "/events", params=parameters, headers=headers) as response:
         assert response.status_code == 200
         assert response.headers["Content-Type"].startswith("text/event-stream")
         stream = EventStream(response)

@@ -38,10 +38,8 @@ def create_table(name: str, *parts: SchemaItem, indexes: dict[str, list[str]] | 
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
     )
-    found = {index["name"] for index in inspect(op.get_bind()).get_indexes(name)}
     for index, columns in (indexes or {}).items():
-        if index not in found:
-            op.create_index(index, name, columns)
+        add_index(name, index, columns)
 
 
 def add_column(table: str, column: Column[Any]) -> None:
@@ -54,6 +52,22 @@ def drop_column(table: str, name: str) -> None:
     """Drop a column, if it is there."""
     if name in _columns(table):
         op.drop_column(table, name)
+
+
+def add_index(table: str, name: str, columns: list[str]) -> None:
+    """Create an index, unless it is there."""
+    if name not in _indexes(table):
+        op.create_index(name, table, columns)
+
+
+def drop_index(table: str, name: str) -> None:
+    """Drop an index, if it is there."""
+    if name in _indexes(table):
+        op.drop_index(name, table)
+
+
+def _indexes(table: str) -> set[str | None]:
+    return {index["name"] for index in inspect(op.get_bind()).get_indexes(table)}
 
 
 def _columns(table: str) -> set[str]:

@@ -1,6 +1,6 @@
 """Secrets, sealed."""
 
-from sqlalchemy import Boolean, Column, PrimaryKeyConstraint, UniqueConstraint
+from sqlalchemy import Column, PrimaryKeyConstraint, UniqueConstraint
 
 from storage.sql.migrations.steps import LONG_TEXT, create_table, drop_table, identifier, moment, string
 
@@ -14,14 +14,13 @@ def upgrade() -> None:
     create_table(
         TABLE,
         identifier("id"),
-        identifier("owner_id"),
+        string("holder", 32),
         string("name", 128),
-        Column("shared", Boolean(), nullable=False),
         Column("sealed_value", LONG_TEXT, nullable=False),
         moment("created_at"),
         moment("updated_at"),
         PrimaryKeyConstraint("id", name="pk_secrets"),
-        UniqueConstraint("owner_id", "name", name="uq_secrets_owner_id_name"),
+        UniqueConstraint("holder", "name", name="uq_secrets_holder_name"),
         indexes={
             "ix_secrets_name": ["name"],
         },

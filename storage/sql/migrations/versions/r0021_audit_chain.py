@@ -18,6 +18,7 @@ def upgrade() -> None:
         string("first_hash", 64),
         Column("last_seq", BigInteger(), nullable=False),
         string("last_hash", 64),
+        string("ends_hash", 64),
         Column("sealed_key", LONG_TEXT, nullable=False),
         PrimaryKeyConstraint("id", name="pk_audit_chain"),
     )

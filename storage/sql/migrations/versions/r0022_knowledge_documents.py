@@ -23,9 +23,14 @@ def upgrade() -> None:
         Column("indexed_revision", Integer(), nullable=False),
         moment("created_at"),
         moment("updated_at"),
+        moment("indexed_at", nullable=True),
+        string("source", nullable=True),
+        string("language", 35, nullable=True),
+        Column("tags_text", LONG_TEXT, nullable=False),
         PrimaryKeyConstraint("id", name="pk_knowledge_documents"),
         indexes={
-            "ix_knowledge_documents_updated_at_id": ["updated_at", "id"],
+            "ix_knowledge_documents_created_at_id": ["created_at", "id"],
+            "ix_knowledge_documents_indexed_at": ["indexed_at"],
             "ix_knowledge_documents_content_key": ["content_key"],
         },
     )

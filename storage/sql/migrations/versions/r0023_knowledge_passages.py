@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, ForeignKeyConstraint, Integer, PrimaryKeyConstraint
 
-from storage.sql.migrations.steps import LONG_BINARY, create_table, drop_table, identifier, string
+from storage.sql.migrations.steps import LONG_BINARY, LONG_TEXT, create_table, drop_table, identifier, string
 
 revision = "0023"
 down_revision = "0022"
@@ -17,6 +17,8 @@ def upgrade() -> None:
         Column("ordinal", Integer(), nullable=False, autoincrement=False),
         Column("begins", Integer(), nullable=False),
         Column("ends", Integer(), nullable=False),
+        Column("context", LONG_TEXT, nullable=False),
+        Column("text", LONG_TEXT, nullable=False),
         string("text_hash", 64),
         Column("terms", LONG_BINARY, nullable=False),
         PrimaryKeyConstraint("document_id", "ordinal", name="pk_knowledge_passages"),

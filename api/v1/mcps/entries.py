@@ -1,0 +1,220 @@
+"""Registering, listing, showing and changing MCPs."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Query, Response, status
+
+from api.dependencies import PartsDep
+from api.parts import Parts
+from api.v1.answers import pages
+from api.v1.mcps.lookup import (
+    IfMatch,
+    McpId,
+    Reader,
+    Wanted,
+    Writer,
+    check_unchanged,
+    check_unlimited,
+    etag,
+    find_own_mcp,
+    read_config,
+    searchable_config,
+    store_config,
+)
+from mcp_platform.contracts.base import Contract, Moment
+from mcp_platform.contracts.mcps import (
+    CreateMcp,
+    Mcp,
+    McpOrder,
+    McpStatus,
+    ShownMcp,
+    TagCount,
+    UpdateMcp,
+    next_patch,
+    version_order,
+)
+from mcp_platform.errors import NotFound, ValidationFailed
+from storage.stores import SHOWN_MCPS
+
+router = APIRouter(prefix="/mcps", tags=["MCPs"])
+
+
+class McpHead(Contract):
+    """What every answer says of an MCP."""
+
+    id: UUID
+    name: str
+    slug: str
+    description: str
+    version: str
+    status: McpStatus
+
+
+class McpSummary(McpHead):
+    """An MCP in a list."""
+
+    created_at: Moment
+    tags: list[str]
+
+
+class McpChanged(McpHead):
+    """Answer to a change."""
+
+    updated_at: Moment
+
+
+class McpCreated(McpHead):
+    """Answer to a registration."""
+
+    author_id: UUID
+    created_at: Moment
+    updated_at: Moment
+
+
+class McpDetails(McpCreated):
+    """An MCP with its configuration."""
+
+    tags: list[str]
+    config: dict[str, Any]
+
+
+class McpPage(Contract):
+    """One page of a list."""
+
+    items: list[McpSummary]
+    total: int
+    page: int
+    page_size: int
+    pages: int
+
+
+class TagList(Contract):
+    """All tags, in the order of the alphabet."""
+
+    tags: list[TagCount]
+
+
+@router.post("", status_code=status.HTTP_201_CREATED)
+async def create_mcp(order: CreateMcp, caller: Writer, parts: PartsDep, response: Response) -> McpCreated:
+    """Register an MCP as a draft."""
+    check_unlimited(caller)
+    now = datetime.now(UTC)
+    mcp = Mcp(
+        id=uuid4(),
+        name=order.name,
+        slug=order.slug,
+        description=order.description,
+        version=order.version,
+        author_id=caller.user_id,
+        status=McpStatus.DRAFT,
+        config_key=str(uuid4()),
+        revision=1,
+        created_at=now,
+        updated_at=now,
+        tags=order.tags,
+    )
+    await store_config(parts, mcp.config_key, order.config)
+    async with parts.stores.write() as rows:
+        await rows.mcps.add(mcp, caller.user_id, order.config)
+    response.headers["ETag"] = etag(mcp)
+    return McpCreated.model_validate(mcp.model_dump())
+
+
+@router.get("")
+async def list_mcps(
+    wanted: Wanted,
+    parts: PartsDep,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+    sort: Annotated[McpOrder | None, Query(description="Newest first unless told")] = None,
+    order: Annotated[str, Query(pattern="^(asc|desc)$")] = "desc",
+) -> McpPage:
+    """List MCPs, the newest first; in a search those whose name has every word come before the others."""
+    async with parts.stores.read() as rows:
+        found = await rows.mcps.list(
+            wanted, page=page, page_size=page_size, sort=sort, ascending=order == "asc"
+        )
+    return McpPage(
+        items=[McpSummary.model_validate(mcp.model_dump()) for mcp in found.items],
+        total=found.total,
+        page=page,
+        page_size=page_size,
+        pages=pages(found.total, page_size),
+    )
+
+
+@router.get("/tags")
+async def list_tags(caller: Reader, parts: PartsDep) -> TagList:
+    """List the tags in use, with the number of MCPs that have each."""
+    async with parts.stores.read() as rows:
+        return TagList(tags=await rows.mcps.tags(caller.mcp_ids))
+
+
+@router.get("/{mcp_id}", response_model=McpDetails)
+async def get_mcp(mcp_id: McpId, caller: Reader, parts: PartsDep) -> Response:
+    """One MCP with its configuration."""
+    shown = None
+    if caller.may_use(mcp_id):
+        shown = await parts.stores.reads.read(SHOWN_MCPS, str(mcp_id), lambda: _shown(parts, mcp_id))
+    if shown is None:
+        raise NotFound("mcp_tool", mcp_id)
+    return Response(shown.body, media_type="application/json", headers={"ETag": shown.etag})
+
+
+@router.put("/{mcp_id}")
+async def update_mcp(
+    mcp_id: McpId,
+    order: UpdateMcp,
+    caller: Writer,
+    parts: PartsDep,
+    response: Response,
+    if_match: IfMatch = None,
+) -> McpChanged:
+    """Change an MCP. Of two changes at once one wins and the other is answered with 409.
+
+    A new configuration is a new version: without a `version` in the body the last number is raised.
+    """
+    mcp = await find_own_mcp(parts, mcp_id, caller)
+    check_unchanged(mcp, if_match)
+    given = order.model_dump(include={"name", "description", "status", "tags"}, exclude_none=True)
+    changed = mcp.model_copy(
+        update={
+            **given,
+            "version": _next_version(mcp, order),
+            "config_key": str(uuid4()) if order.config else mcp.config_key,
+            "revision": mcp.revision + 1,
+            "updated_at": datetime.now(UTC),
+        }
+    )
+    if order.config:
+        await store_config(parts, changed.config_key, order.config)
+    config = order.config or await searchable_config(parts, mcp.config_key)
+    async with parts.stores.write() as rows:
+        await rows.mcps.update(changed, mcp.revision, caller.user_id, config)
+    await parts.stores.mcp_changed(mcp_id)
+    response.headers["ETag"] = etag(changed)
+    return McpChanged.model_validate(changed.model_dump())
+
+
+async def _shown(parts: Parts, mcp_id: UUID) -> ShownMcp | None:
+    async with parts.stores.read() as rows:
+        mcp = await rows.mcps.get(mcp_id)
+    if mcp is None:
+        return None
+    config = await read_config(parts, mcp.config_key)
+    details = McpDetails.model_validate({**mcp.model_dump(), "config": config})
+    return ShownMcp(etag=etag(mcp), body=details.model_dump_json())
+
+
+def _next_version(mcp: Mcp, order: UpdateMcp) -> str:
+    if order.version is None:
+        return mcp.version if order.config is None else next_patch(mcp.version)
+    least = version_order(mcp.version)
+    given = version_order(order.version)
+    if given < least or (order.config is not None and given == least):
+        raise ValidationFailed.at(
+            ("body", "version"), f"must be higher than the present version, {mcp.version}"
+        )
+    return order.version

@@ -1,0 +1,208 @@
+"""Turning the entries of a file into MCPs: each of them wholly, or not at all."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from api.parts import Parts
+from api.v1.mcps.lookup import store_config
+from mcp_platform.contracts.access import Permission, Principal
+from mcp_platform.contracts.exchange import Imported, ImportFile
+from mcp_platform.contracts.mcps import CreateMcp, Mcp, McpConfig, McpStatus
+from mcp_platform.contracts.secrets import MOST_BYTES, Secret
+from mcp_platform.errors import Conflict
+from mcp_platform.formats.credentials import PlainCredential, plain_credentials
+from mcp_platform.formats.mcp_servers import read_server
+from mcp_platform.formats.server_json import NoServer, read_config
+from mcp_platform.security.sealing import CannotUnseal
+from mcp_platform.variables import references
+
+
+class NotImported(Exception):
+    """An entry cannot be an MCP; the message says why."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a file says of one MCP."""
+
+    name: str
+    slug: str
+    config: dict[str, Any]
+    title: str = ""
+    description: str = ""
+    version: str = "1.0.0"
+
+
+@dataclass
+class _Secrets:
+    """The secrets of one entry: which names stand for what, and which of them have to be made."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    new: dict[str, str] = field(default_factory=dict)
+
+
+def slug_of(name: str) -> str:
+    """Make a slug of a name."""
+    words = "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in name.lower())
+    return "-".join(words.split())[:100].strip("-")
+
+
+def entries_of(file: ImportFile) -> dict[str, Entry | NotImported]:
+    """Read the entries of a file, by their names in it."""
+    if file.mcp_servers is not None or file.servers is not None:
+        named = {**(file.servers or {}), **(file.mcp_servers or {})}
+        return {
+            key: Entry(key, slug_of(key), {"servers": [read_server(key, entry)]})
+            for key, entry in named.items()
+        }
+    name = file.name or ""
+    slug = slug_of(name.rpartition("/")[2])
+    try:
+        config = read_config(slug, file.model_dump(by_alias=True, exclude_none=True))
+    except (NoServer, AttributeError, KeyError, TypeError) as error:
+        reason = str(error) if isinstance(error, NoServer) else f"it is no server.json: {error}"
+        return {name: NotImported(reason)}
+    version = file.version or ""
+    return {
+        name: Entry(
+            name,
+            slug,
+            config,
+            file.title or name.rpartition("/")[2],
+            file.description or "",
+            version if version.replace(".", "").isdigit() and version.count(".") == 2 else "1.0.0",
+        )
+    }
+
+
+async def import_entry(parts: Parts, entry: Entry, caller: Principal) -> Imported:
+    """Make an MCP out of an entry; credentials in plain become secrets of the caller's.
+
+    Raises:
+        NotImported: It is not valid, its slug is taken, or its credentials cannot be stored.
+    """
+    # Found and judged first: what a credential is replaced by is always valid.
+    order = _checked(entry)
+    secrets = await _hide_credentials(parts, entry, caller)
+    order = _checked(entry)
+    mcp = _mcp(order, caller)
+    await store_config(parts, mcp.config_key, order.config)
+    now = mcp.created_at
+    try:
+        async with parts.stores.write() as rows:
+            for name, value in secrets.new.items():
+                secret = Secret(
+                    id=uuid4(), holder=caller.user_id.hex, name=name, created_at=now, updated_at=now
+                )
+                if not await rows.secrets.add(secret, parts.sealer.seal(value.encode(), secret.purpose)):
+                    raise NotImported(f"the secret {name} was stored by somebody else just now; try again")
+            await rows.mcps.add(mcp, caller.user_id, order.config)
+    except Conflict as conflict:
+        raise NotImported(str(conflict)) from None
+    return Imported(
+        name=entry.name,
+        id=mcp.id,
+        slug=mcp.slug,
+        secrets=sorted(secrets.values),
+        unknown=await _unknown(parts, entry.config, caller),
+    )
+
+
+def _checked(entry: Entry) -> CreateMcp:
+    if not entry.slug:
+        raise NotImported("its name has no letters or digits to make a slug of")
+    try:
+        return CreateMcp(
+            name=(entry.title or entry.name)[:255],
+            slug=entry.slug,
+            description=entry.description[:10_000],
+            version=entry.version,
+            config=McpConfig.model_validate(entry.config),
+        )
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']}" for item in error.errors()
+        )
+        raise NotImported("; ".join(problems)) from None
+
+
+def _mcp(order: CreateMcp, caller: Principal) -> Mcp:
+    now = datetime.now(UTC)
+    return Mcp(
+        id=uuid4(),
+        name=order.name,
+        slug=order.slug,
+        description=order.description,
+        version=order.version,
+        author_id=caller.user_id,
+        status=McpStatus.DRAFT,
+        config_key=str(uuid4()),
+        revision=1,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+async def _hide_credentials(parts: Parts, entry: Entry, caller: Principal) -> _Secrets:
+    """Put `${NAME}` in the place of each credential that stands in the entry in plain."""
+    secrets = _Secrets()
+    for server in entry.config["servers"]:
+        for credential in plain_credentials(server):
+            if Permission.SECRETS_WRITE not in caller.permissions:
+                raise NotImported(
+                    f"{credential.name} looks like a credential, and you may not store secrets"
+                    f" ({Permission.SECRETS_WRITE}); put ${{NAME}} in its place"
+                )
+            name = await _name_for(parts, entry.slug, credential, caller, secrets)
+            server[credential.field][credential.name] = f"${{{name}}}"
+    return secrets
+
+
+async def _name_for(
+    parts: Parts, slug: str, credential: PlainCredential, caller: Principal, secrets: _Secrets
+) -> str:
+    """Choose the first name that is free, or that stands for this very value already."""
+    if len(credential.value.encode()) > MOST_BYTES:
+        raise NotImported(f"the value of {credential.name} is larger than {MOST_BYTES} bytes")
+    for name in credential.secret_names(slug):
+        if name.startswith("MCP_PLATFORM_") or name in parts.settings.replicas.exposed_environment:
+            continue
+        known, new = await _known_value(parts, name, caller, secrets)
+        if known is None and new:
+            secrets.new[name] = credential.value
+        elif known != credential.value:
+            continue
+        secrets.values[name] = credential.value
+        return name
+    raise NotImported(
+        f"{credential.name} looks like a credential, and the names for its secret have other values already;"
+        " put ${NAME} in its place"
+    )
+
+
+async def _known_value(
+    parts: Parts, name: str, caller: Principal, secrets: _Secrets
+) -> tuple[str | None, bool]:
+    """Give what a name stands for in the caller's configurations, and whether it is free."""
+    if name in secrets.values:
+        return secrets.values[name], False
+    async with parts.stores.read() as rows:
+        found = (await rows.secrets.sealed(caller.user_id, [name])).get(name)
+    if found is None:
+        return None, True
+    secret_id, sealed = found
+    try:
+        return parts.sealer.unseal(sealed, f"secret:{secret_id}").decode(), False
+    except CannotUnseal:
+        return None, False
+
+
+async def _unknown(parts: Parts, config: dict[str, Any], caller: Principal) -> list[str]:
+    names = references(config)
+    async with parts.stores.read() as rows:
+        known = await rows.secrets.sealed(caller.user_id, names)
+    return sorted(names - known.keys() - set(parts.settings.replicas.exposed_environment))

@@ -1,0 +1,1 @@
+"""How other programs write down MCP servers, read and written."""

@@ -1,0 +1,52 @@
+"""The values of secrets, opened only for who starts or calls a server."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+import structlog
+
+from mcp_platform.contracts.secrets import secret_purpose
+from mcp_platform.security.sealing import CannotUnseal, Sealer
+from mcp_platform.variables import UnreadableSecret, Variables
+from storage.sql.engine import Database
+from storage.sql.mcps import McpRepository
+from storage.sql.secrets import SecretRepository
+
+logger = structlog.get_logger(__name__)
+
+
+class SecretValues:
+    """Resolves what an MCP's configuration refers to; nothing is kept.
+
+    Args:
+        database: Where the secrets are, sealed.
+        sealer: Opens them.
+        environment: What configurations may see besides.
+    """
+
+    def __init__(self, database: Database, sealer: Sealer, environment: Variables) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._environment = environment
+
+    async def variables(self, mcp_id: UUID, names: Collection[str]) -> Variables:
+        """Give the variables of an MCP: its author's secrets, else shared ones, else the environment.
+
+        Raises:
+            UnreadableSecret: A secret was sealed under a master key that is not known here.
+        """
+        if not names:
+            return self._environment
+        async with self._database.read() as session:
+            mcp = await McpRepository(session).get(mcp_id)
+            sealed = await SecretRepository(session).sealed(mcp.author_id if mcp else None, names)
+        return self._environment.with_secrets(
+            {name: self._open(name, secret_id, text) for name, (secret_id, text) in sealed.items()}
+        )
+
+    def _open(self, name: str, secret_id: UUID, sealed: str) -> str:
+        try:
+            return self._sealer.unseal(sealed, secret_purpose(secret_id)).decode()
+        except CannotUnseal as error:
+            logger.error("secret_not_opened", name=name, error=str(error))
+            raise UnreadableSecret(name, str(error)) from None
