@@ -1,10 +1,7 @@
 """The application: routes, middleware, and the parts that its lifespan owns."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
@@ -13,43 +10,30 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 from temporalio.client import Client
 
-from activities.clients.embeddings import open_model
 from api import health, live, registry
-from api.admissions import Admissions
 from api.audit import AuditTrail
-from api.audit_recorder import AuditRecorder
 from api.body_limit import BodyLimit
 from api.dependencies import unmetered
 from api.errors import install_error_handlers
-from api.listeners import Listeners
 from api.openapi import install_openapi
-from api.parts import Parts
-from api.status_hub import StatusHub
-from api.task_reader import TaskReader
+from api.opening import opened_parts
 from api.v1 import access, analysis, audit, deployments, knowledge, mcps, secrets, tasks
 from api.v1.knowledge.uploads import FORM_OVERHEAD, UPLOAD_PATH
 from gateway.app import Gateway
-from gateway.credentials import Credentials
-from gateway.limits import open_limits
 from mcp_platform import __version__
-from mcp_platform.connection import connect_temporal
 from mcp_platform.request_context import RequestContext
-from mcp_platform.security.sealing import load_sealer
-from mcp_platform.security.tokens import load_tokens
 from mcp_platform.settings import Mode, Settings
-from storage.knowledge.library import Library
-from storage.sql.audit import AuditLog
-from storage.stores import Stores, open_stores
 
-V1_ROOMS = (
-    access.router,
-    mcps.router,
-    secrets.router,
+_V1_ROUTERS = (
+    # Those that are asked most come first: FastAPI tries one route after the other.
     tasks.router,
-    analysis.router,
+    *mcps.ROUTERS,
     deployments.router,
-    audit.router,
     knowledge.router,
+    analysis.router,
+    *access.ROUTERS,
+    secrets.router,
+    audit.router,
 )
 
 
@@ -63,8 +47,8 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            app.state.parts = await _open_parts(settings, temporal, stack)
+        async with opened_parts(settings, temporal) as parts:
+            app.state.parts = parts
             yield
 
     # The pages' scripts come from a package, not from somebody's servers: they work without internet.
@@ -79,12 +63,7 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
         static_url="/api/static",
         lifespan=lifespan,
     )
-    for room in V1_ROOMS:
-        # One level: FastAPI walks through a router that holds routers twice for each request.
-        app.include_router(room, prefix="/api/v1")
-    app.include_router(live.router)
-    app.include_router(health.router)
-    app.include_router(registry.router)
+    _add_routes(app)
     app.add_api_route("/", _to_docs, include_in_schema=False, dependencies=[Depends(unmetered)])
     if settings.mode is Mode.EMBEDDED:
         app.router.routes.append(Mount("/mcp", app=_to_gateway))
@@ -98,65 +77,12 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
     return app
 
 
-async def _open_parts(settings: Settings, temporal: Client | None, stack: AsyncExitStack) -> Parts:
-    stores = await stack.enter_async_context(open_stores(settings))
-    tokens = load_tokens(settings)
-    # Lazy: the API starts, and says what is wrong, while Temporal is away.
-    client = temporal or await connect_temporal(settings.temporal_address, settings.temporal, lazy=True)
-    sealer = load_sealer(settings)
-    recorder = AuditRecorder(AuditLog(stores.database, sealer))
-    await stack.enter_async_context(recorder.open())
-    reader = TaskReader(stores, client)
-    hub = StatusHub(reader, client)
-    listeners = Listeners(stores, reader, hub)
-    await stack.enter_async_context(_running(stores.reads.follow()))
-    library = _library(settings, stores)
-    await stack.enter_async_context(library.open())
-    limits = await stack.enter_async_context(open_limits(settings, stores.cache))
-    gateway = None
-    if settings.mode is Mode.EMBEDDED:
-        gateway = Gateway(settings, stores.database, stores.documents, stores.cache, tokens, limits)
-        await stack.enter_async_context(gateway)
-    await stack.enter_async_context(hub.open())
-    await stack.enter_async_context(listeners.open())
-    credentials = gateway.credentials if gateway else Credentials(stores.database, stores.cache, tokens)
-    if gateway is None:
-        await stack.enter_async_context(credentials.running())
-    admissions = Admissions(credentials)
-    await stack.enter_async_context(admissions.open())
-    return Parts(
-        settings=settings,
-        stores=stores,
-        temporal=client,
-        tokens=tokens,
-        sealer=sealer,
-        credentials=credentials,
-        limits=limits,
-        audit=recorder,
-        tasks=reader,
-        hub=hub,
-        listeners=listeners,
-        admissions=admissions,
-        gateway=gateway,
-        knowledge=library,
-    )
-
-
-def _library(settings: Settings, stores: Stores) -> Library:
-    own = settings.knowledge
-    opener = partial(open_model, settings=own)
-    return Library(stores, opener, own.embedding_model, own.refresh_interval)
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do something without an end while the body runs."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def _add_routes(app: FastAPI) -> None:
+    for router in _V1_ROUTERS:
+        # Each by itself: a router within a router is walked through twice for each request.
+        app.include_router(router, prefix="/api/v1")
+    for router in (live.router, health.router, registry.router):
+        app.include_router(router)
 
 
 async def _to_docs() -> RedirectResponse:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [name] …`: api, gateway, knowledge, sockets, workflows; all, unless some are named."""
+"""`python -m benchmarks [name] …`: api, gateway, knowledge, sockets, workflows: all, unless named."""
 
 import argparse
 import asyncio

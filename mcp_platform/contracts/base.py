@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
 
 class Contract(BaseModel):
     """Frozen; ignores fields it does not know, so that old readers understand newer writers."""
@@ -56,8 +58,9 @@ def _aware(moment: datetime) -> datetime:
 
 
 def _as_text(value: object) -> object:
-    if isinstance(value, int | float):
-        raise ValueError("is a point in time as text, such as 2026-01-15T10:30:00Z")
+    """Refuse numbers, which pydantic takes for seconds since 1970: nobody means that in JSON or a query."""
+    if isinstance(value, int | float) or (isinstance(value, str) and not _DATE.match(value)):
+        raise ValueError("is a point in time, such as 2026-01-15T10:30:00Z")
     return value
 
 

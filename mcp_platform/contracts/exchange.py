@@ -40,7 +40,17 @@ class ImportFile(BaseModel):
     that are not listed here are theirs.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        json_schema_extra={
+            "anyOf": [
+                {"required": [field], "properties": {field: {"type": kind}}}
+                for field, kind in (("mcpServers", "object"), ("servers", "object"), ("name", "string"))
+            ],
+            "example": {"mcpServers": {"time": {"command": "uvx", "args": ["mcp-server-time"]}}},
+        },
+    )
 
     mcp_servers: Annotated[dict[str, dict[str, Any]] | None, Field(alias="mcpServers", max_length=100)] = None
     servers: Annotated[dict[str, dict[str, Any]] | None, Field(max_length=100)] = None

@@ -216,6 +216,18 @@ class UpdateMcp(Order):
 class RollBackMcp(Order):
     """Body of `POST /mcps/{id}/rollback`: one of the two says where to."""
 
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["version"], "properties": {"version": {"type": "string"}}},
+                {"required": ["revision"], "properties": {"revision": {"type": "integer"}}},
+            ],
+            "example": {"version": "1.0.0"},
+        },
+    )
+
     version: SemanticVersion | None = None
     revision: Annotated[int, Field(ge=1, le=999_999_999)] | None = None
 

@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, StrictBool
 
 from mcp_platform.contracts.base import Contract, Moment, Order, plain_json
 
@@ -35,14 +35,23 @@ def _value(value: SecretStr) -> SecretStr:
     return value
 
 
-SecretName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_name)]
+SecretName = Annotated[
+    str,
+    # The pattern is told, not enforced: what `_name` says of a wrong one is easier to read.
+    Field(
+        min_length=1,
+        max_length=128,
+        json_schema_extra={"pattern": "^(?!MCP_PLATFORM_)[A-Za-z_][A-Za-z0-9_]{0,127}$"},
+    ),
+    AfterValidator(_name),
+]
 
 
 class PutSecret(Order):
     """Body of `PUT /secrets/{name}`."""
 
     value: Annotated[SecretStr, AfterValidator(_value)]
-    shared: bool = False
+    shared: StrictBool = False
 
 
 class Secret(Contract):

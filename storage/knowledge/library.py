@@ -18,6 +18,7 @@ from mcp_platform.errors import PlatformError, Unavailable
 from mcp_platform.names import Channel
 from storage.cache import listen
 from storage.knowledge.index import Found, KnowledgeIndex
+from storage.knowledge.memory import give_back
 from storage.knowledge.models import EmbeddingModel, Vectors
 from storage.knowledge.segments import Filters, IndexedDocument, IndexedPassage
 from storage.knowledge.words import query_terms
@@ -216,6 +217,7 @@ class Library:
             after = documents[-1].id
             newest = max(newest, *(document.indexed_at for document in documents))
         await asyncio.to_thread(index.join)
+        await asyncio.to_thread(give_back)
         self._index, self._newest = index, newest
         if count := index.count_passages():
             logger.info(

@@ -178,10 +178,10 @@ async def test_a_new_configuration_is_a_new_version(platform: RunningPlatform) -
     other = {"servers": [{"name": "other", "url": "http://example.com/mcp"}]}
     assert (await member.put(path, json={"config": other})).json()["version"] == "1.0.1"
     same = await member.put(path, json={"config": WEATHER, "version": "1.0.1"})
-    assert same.status_code == 422
-    assert "higher than the present version, 1.0.1" in same.text
+    assert same.status_code == 409
+    assert "higher than the present one, 1.0.1" in same.text
     lower = await member.put(path, json={"version": "0.9.9"})
-    assert lower.status_code == 422
+    assert lower.status_code == 409
     history = (await member.get(f"{path}/history")).json()["versions"]
     assert [entry["config"] for entry in history] == [other, WEATHER]
 

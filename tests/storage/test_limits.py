@@ -98,6 +98,29 @@ async def test_fifty_clients_of_two_processes_get_exactly_the_limit(shared: Redi
         assert not limiters[0].alone
 
 
+async def test_a_high_limit_is_exact_too_and_seldom_asks_redis(shared: Redis, redis_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        other = open_cache(Settings(cache=CacheSettings.model_validate({"url": redis_url})))
+        stack.push_async_callback(other.aclose)
+        limiters = [Limiter(shared), Limiter(other)]
+        left = []
+
+        async def client(number: int) -> int:
+            granted = 0
+            for _ in range(30):
+                taken = await limiters[number % 2].take("high", 1000)
+                granted += taken.granted
+                left.append(taken.remaining)
+            return granted
+
+        before = (await shared.info("stats"))["total_commands_processed"]
+        assert await client(0) == 30
+        # One question for the first, one for each twenty after it, and the count itself.
+        assert (await shared.info("stats"))["total_commands_processed"] - before < 30
+        assert left == list(range(999, 969, -1))
+        assert sum(await asyncio.gather(*(client(n) for n in range(50)))) == 970
+
+
 async def test_what_is_left_counts_down_without_a_gap(shared: Redis) -> None:
     taken = await all_of(Limiter(shared), "b", 20, 25)
     assert sorted((one.remaining for one in taken if one.granted), reverse=True) == list(range(19, -1, -1))

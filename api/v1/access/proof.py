@@ -63,9 +63,8 @@ async def with_proof(
         action: What to do.
 
     Raises:
-        RateLimited: There were too many failures; right or wrong, this attempt does not count.
+        RateLimited: After too many failures; right or wrong, this attempt does not count.
         SecondFactorNeeded: The password is right, and a code is missing.
-        PlatformError: The proof failed.
     """
     limits = _limits(parts, connection, proof.username)
     async with parts.stores.read() as rows:

@@ -30,7 +30,7 @@ class McpDeleted(Contract):
     task_id: str | None = None
 
 
-@router.delete("/{mcp_id}", response_model_exclude_none=True, responses={202: {"model": McpDeleted}})
+@router.delete("/{mcp_id:uuid}", response_model_exclude_none=True, responses={202: {"model": McpDeleted}})
 async def delete_mcp(
     mcp_id: McpId,
     caller: Deleter,

@@ -35,7 +35,7 @@ from mcp_platform.contracts.mcps import (
     next_patch,
     version_order,
 )
-from mcp_platform.errors import NotFound, ValidationFailed
+from mcp_platform.errors import Conflict, NotFound
 from storage.stores import SHOWN_MCPS
 
 router = APIRouter(prefix="/mcps", tags=["MCPs"])
@@ -152,7 +152,7 @@ async def list_tags(caller: Reader, parts: PartsDep) -> TagList:
         return TagList(tags=await rows.mcps.tags(caller.mcp_ids))
 
 
-@router.get("/{mcp_id}", response_model=McpDetails)
+@router.get("/{mcp_id:uuid}", response_model=McpDetails)
 async def get_mcp(mcp_id: McpId, caller: Reader, parts: PartsDep) -> Response:
     """One MCP with its configuration."""
     shown = None
@@ -163,7 +163,7 @@ async def get_mcp(mcp_id: McpId, caller: Reader, parts: PartsDep) -> Response:
     return Response(shown.body, media_type="application/json", headers={"ETag": shown.etag})
 
 
-@router.put("/{mcp_id}")
+@router.put("/{mcp_id:uuid}")
 async def update_mcp(
     mcp_id: McpId,
     order: UpdateMcp,
@@ -214,7 +214,10 @@ def _next_version(mcp: Mcp, order: UpdateMcp) -> str:
     least = version_order(mcp.version)
     given = version_order(order.version)
     if given < least or (order.config is not None and given == least):
-        raise ValidationFailed.at(
-            ("body", "version"), f"must be higher than the present version, {mcp.version}"
+        raise Conflict(
+            f"The version must be higher than the present one, {mcp.version}",
+            resource_type="mcp_tool",
+            resource_id=str(mcp.id),
+            version=mcp.version,
         )
     return order.version

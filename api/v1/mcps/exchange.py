@@ -83,7 +83,7 @@ async def export_mcps(
     return RegistryList(servers=servers, metadata=RegistryMetadata(count=len(servers)))
 
 
-@router.get("/{mcp_id}/export", response_model_exclude_none=True)
+@router.get("/{mcp_id:uuid}/export", response_model_exclude_none=True)
 async def export_mcp(
     mcp_id: McpId,
     caller: Reader,

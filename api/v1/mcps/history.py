@@ -77,7 +77,7 @@ class HistoryDifference(Contract):
     """In the configuration: the steps that lead from the one to the other."""
 
 
-@router.get("/{mcp_id}/history")
+@router.get("/{mcp_id:uuid}/history")
 async def get_history(
     mcp_id: McpId,
     caller: Reader,
@@ -103,7 +103,7 @@ async def get_history(
     )
 
 
-@router.get("/{mcp_id}/history/diff")
+@router.get("/{mcp_id:uuid}/history/diff")
 async def compare_revisions(
     mcp_id: McpId,
     caller: Reader,
@@ -124,7 +124,7 @@ async def compare_revisions(
     )
 
 
-@router.post("/{mcp_id}/rollback")
+@router.post("/{mcp_id:uuid}/rollback")
 async def roll_back_mcp(
     mcp_id: McpId,
     order: RollBackMcp,
