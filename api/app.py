@@ -29,7 +29,7 @@ _V1_ROUTERS = (
     tasks.router,
     *mcps.ROUTERS,
     deployments.router,
-    knowledge.router,
+    *knowledge.ROUTERS,
     analysis.router,
     *access.ROUTERS,
     secrets.router,

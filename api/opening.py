@@ -78,7 +78,7 @@ async def _open_gateway(
         credentials = Credentials(stores.database, stores.cache, tokens)
         await stack.enter_async_context(credentials.running())
         return None, credentials
-    gateway = Gateway(settings, stores.database, stores.documents, stores.cache, tokens, limits)
+    gateway = Gateway(settings, stores, tokens, limits)
     await stack.enter_async_context(gateway)
     return gateway, gateway.credentials
 

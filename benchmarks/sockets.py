@@ -7,7 +7,9 @@ change carries its moment, which each client compares with the moment of its arr
 import asyncio
 import resource
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -83,7 +85,7 @@ async def run(platform: Platform) -> None:
         open_stores(Settings(data_dir=platform.folder / "data")) as stores,
     ):
         own = TaskActivities(stores)
-        activities = [own.begin, own.conclude]
+        activities: list[Callable[..., Any]] = [own.begin, own.conclude]
         async with Worker(client, task_queue=QUEUE, workflows=[CountingWorkflow], activities=activities):
             tasks = await _start_tasks(platform, client, stores)
             await _measure(platform, client, tasks, url, psutil.Process(pid))

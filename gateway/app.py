@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -54,10 +53,8 @@ from mcp_platform.security.sealing import load_sealer
 from mcp_platform.security.tokens import Tokens, load_tokens
 from mcp_platform.settings import Settings
 from mcp_platform.variables import Variables
-from storage.documents import Documents
 from storage.secrets import SecretValues
-from storage.sql.engine import Database
-from storage.stores import open_stores
+from storage.stores import Stores, open_stores
 
 log = structlog.get_logger(__name__)
 
@@ -80,18 +77,11 @@ class Snapshot:
 class Gateway:
     """Serves everything under `/mcp/`, and tool calls of the platform itself."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        documents: Documents,
-        cache: Redis,
-        tokens: Tokens,
-        rates: RateLimits,
-    ) -> None:
+    def __init__(self, settings: Settings, stores: Stores, tokens: Tokens, rates: RateLimits) -> None:
         own = settings.gateway
         self._settings = settings
-        self._documents = documents
+        database, cache = stores.database, stores.cache
+        self._documents = stores.documents
         environment = Variables(os.environ, settings.replicas.exposed_environment)
         self._secrets = SecretValues(database, load_sealer(settings), environment)
         self._cache = cache
@@ -247,7 +237,7 @@ def create_app(settings: Settings) -> Starlette:
         async with (
             open_stores(settings) as stores,
             open_limits(settings, stores.cache) as rates,
-            Gateway(settings, stores.database, stores.documents, stores.cache, tokens, rates) as gateway,
+            Gateway(settings, stores, tokens, rates) as gateway,
         ):
             app.state.gateway = gateway
             yield

@@ -9,6 +9,8 @@ import structlog
 
 from mcp_platform.settings import LogSettings
 
+_QUIETENED = ("uvicorn.access", "uvicorn.error", "httpx", "httpx2", "aiohttp.access", "alembic", "mcp")
+"""These say at INFO what our own lines say already, or spell out addresses with tokens in them."""
 _SECRET_WORDS = ("password", "token", "secret", "authorization", "api_key", "master_key")
 
 
@@ -40,6 +42,15 @@ class _StandardError(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
+def _renderer(form: str) -> structlog.typing.Processor:
+    if form == "json":
+        return structlog.processors.JSONRenderer()
+    # Plain: the default shows the values of variables, and takes seconds to.
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+
+
 def configure_logs(settings: LogSettings) -> None:
     """Send structlog's and the standard library's lines through one chain, to standard error."""
     shared: list[structlog.typing.Processor] = [
@@ -51,14 +62,7 @@ def configure_logs(settings: LogSettings) -> None:
         structlog.processors.format_exc_info,
         _mask,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if settings.format == "json"
-        # Plain: the default shows the values of variables, and takes seconds to.
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-    )
+    renderer = _renderer(settings.format)
     structlog.configure(
         processors=[
             # First: a line that nobody reads costs nothing more.
@@ -79,6 +83,5 @@ def configure_logs(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
-    # These say at INFO what our own lines say already, or spell out addresses with tokens in them.
-    for name in ("uvicorn.access", "uvicorn.error", "httpx", "httpx2", "aiohttp.access", "alembic", "mcp"):
+    for name in _QUIETENED:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -24,7 +24,7 @@ Canceller = Annotated[Principal, Depends(Requires(Permission.TASKS_CANCEL))]
 
 
 class FinishedTask(Contract):
-    """The answer for a task that is final, which never changes; kept as it is sent."""
+    """The answer for a task that is over for good; kept as it is sent."""
 
     owner_id: UUID
     body: str
@@ -107,7 +107,8 @@ async def cancel_task(task_id: str, caller: Canceller, parts: PartsDep) -> TaskA
 async def _finished(parts: Parts, task_id: str) -> FinishedTask | None:
     async with parts.stores.read() as rows:
         record = await rows.tasks.get(task_id)
-    if record is None or not record.status.final:
+    # The task of a document begins anew whenever the document changes.
+    if record is None or not record.status.final or record.kind is TaskKind.INDEXING:
         return None
     return FinishedTask(owner_id=record.owner_id, body=_render(await parts.tasks.view(record)))
 

@@ -59,7 +59,7 @@ def code(title: str, language: str) -> str:
     """Give a program of the document."""
     pieces = _SECTION.split(PATH.read_text())
     text = dict(zip(pieces[1::2], pieces[2::2], strict=True))[title]
-    return next(body for kind, body in _BLOCK.findall(text) if kind == language)
+    return str(next(body for kind, body in _BLOCK.findall(text) if kind == language))
 
 
 def differences(promised: Any, given: Any, place: str = "answer") -> list[str]:

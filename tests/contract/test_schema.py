@@ -40,7 +40,7 @@ async def found_by_schemathesis(platform: RunningPlatform, header: str, *options
         *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG), "run"),
         f"{platform.url}/api/openapi.json",
         *("--header", header, "--exclude-path", STREAM, *options),
-        *("--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "5"),
+        *("--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "3"),
         *("--generation-deterministic", "--no-shrink"),
         *("--continue-on-failure", "--suppress-health-check", "all", "--request-timeout", "30"),
         *("--no-color", "--warnings", "off"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.app import Gateway
+from gateway.limits import open_limits
 from gateway.results import ToolResult
 from gateway.upstreams.events import EventParser, EventTooLong
 from mcp_platform.contracts.deployments import Driver
@@ -71,9 +72,13 @@ async def _end_a_gateway(tmp_path: Path) -> None:
     )
     await migrate(settings.sql_url)
     tokens = Tokens(load_master_key(settings), 900, 900)
-    async with open_stores(settings) as stores, stub() as server:
+    async with (
+        open_stores(settings) as stores,
+        open_limits(settings, stores.cache) as rates,
+        stub() as server,
+    ):
         before = asyncio.all_tasks()
-        async with Gateway(settings, stores.database, stores.documents, stores.cache, tokens) as gateway:
+        async with Gateway(settings, stores, tokens, rates) as gateway:
             platform = Platform(settings, stores, gateway, "")
             platform.user = await platform.add_user()
             deployment = await platform.deploy("last", server.url, driver=Driver.REMOTE)

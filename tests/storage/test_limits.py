@@ -132,7 +132,7 @@ async def test_tokens_in_redis_come_back_too(shared: Redis) -> None:
     limiter = Limiter(shared)
     await all_of(limiter, "c", 12, 12)
     # As if the steps had passed: the bucket's clock is moved, not ours.
-    tokens, refilled = (await shared.get("mcp-platform.limit.c")).split()
+    tokens, refilled = str(await shared.get("mcp-platform.limit.c")).split()
     await shared.set("mcp-platform.limit.c", f"{tokens} {int(refilled) - 3 * STEP * 1000}")
     assert sum(one.granted for one in await all_of(limiter, "c", 12, 12)) == 6
 

@@ -188,9 +188,5 @@ async def test_a_change_while_redis_is_away_is_dropped_everywhere_when_it_is_bac
         # As if this Redis had only been out of reach, and still held the old value.
         await cache.set("mcp-platform.read.number.a", Number(value=0).model_dump_json())
 
-        async def marked() -> str | None:
-            found: str | None = await cache.get("mcp-platform.read.number.a")
-            return found
-
-        await eventually(marked, lambda text: text == "", 15)
+        await eventually(lambda: cache.get("mcp-platform.read.number.a"), lambda text: text == "", within=15)
         assert await reads.read(NUMBERS, "a", truth.load) == Number(value=1)

@@ -86,19 +86,19 @@ def test_one_subject_too_many_ends_the_listening_for_good() -> None:
 
 def test_the_moment_of_the_oldest_unsent_news_stays_until_it_is_taken() -> None:
     outbox = outbox_of(10)
-    assert outbox.unsent_since is None
-    outbox.put("a", "news", "a 1")
-    since = outbox.unsent_since
-    assert since is not None
-    outbox.put("b", "news", "b 1")
-    outbox.put("a", "news", "a 2")
-    assert outbox.unsent_since == since
-    outbox.take()
-    later = outbox.unsent_since
+    moments = [outbox.unsent_since]
+    for text in ("a", "b", "a"):
+        outbox.put(text, "news", text)
+        moments.append(outbox.unsent_since)
+    for _ in range(2):
+        outbox.take()
+        moments.append(outbox.unsent_since)
+    nothing, first, same, still, later, gone = moments
+    assert nothing is gone is None
+    assert first == same == still
+    assert first is not None
     assert later is not None
-    assert since <= later <= time.time()
-    outbox.take()
-    assert outbox.unsent_since is None
+    assert first <= later <= time.time()
 
 
 def test_there_is_room_until_half_of_it_is_taken() -> None:

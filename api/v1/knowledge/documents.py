@@ -31,7 +31,7 @@ from mcp_platform.errors import Forbidden, NotFound, ValidationFailed
 from mcp_platform.names import Channel, Collection
 from storage.knowledge.extraction import Unreadable, extract
 
-router = APIRouter()
+router = APIRouter(prefix="/knowledge", tags=["Knowledge base"])
 
 DocumentId = Annotated[UUID, Path(description="The document's id")]
 Indexing = Literal["pending", "done"]
@@ -103,13 +103,13 @@ async def list_documents(
     )
 
 
-@router.get("/documents/{document_id}")
+@router.get("/documents/{document_id:uuid}")
 async def get_document(document_id: DocumentId, _caller: Reader, parts: PartsDep) -> DocumentDetails:
     """One document with its text."""
     return await _details(parts, await find_document(parts, document_id))
 
 
-@router.put("/documents/{document_id}")
+@router.put("/documents/{document_id:uuid}")
 async def update_document(
     document_id: DocumentId, order: UpdateDocument, caller: Writer, parts: PartsDep
 ) -> DocumentDetails:
@@ -137,7 +137,7 @@ async def update_document(
     return await _details(parts, changed)
 
 
-@router.delete("/documents/{document_id}")
+@router.delete("/documents/{document_id:uuid}")
 async def delete_document(document_id: DocumentId, caller: Writer, parts: PartsDep) -> DocumentDeleted:
     """Remove a document; searches do not find it any more."""
     _check_owner(await find_document(parts, document_id), caller)

@@ -14,7 +14,7 @@ from mcp_platform.contracts.knowledge import FoundPassage, SearchKnowledge, Sear
 from mcp_platform.names import RouteClass
 from storage.knowledge.snippets import snippet_of
 
-router = APIRouter()
+router = APIRouter(prefix="/knowledge", tags=["Knowledge base"])
 
 Searcher = Annotated[Principal, Depends(Requires(Permission.KNOWLEDGE_READ, RouteClass.READ))]
 

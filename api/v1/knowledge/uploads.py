@@ -13,7 +13,7 @@ from mcp_platform.contracts.knowledge import Metadata
 from mcp_platform.errors import PayloadTooLarge, ValidationFailed
 from storage.knowledge.extraction import Unreadable, extract, file_title, kind_of
 
-router = APIRouter()
+router = APIRouter(prefix="/knowledge", tags=["Knowledge base"])
 
 UPLOAD_PATH = "/api/v1/knowledge/documents/upload"
 FORM_OVERHEAD = 65_536
