@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,7 +13,7 @@ import structlog
 from redis.asyncio import Redis
 
 from mcp_platform.contracts.access import Principal
-from mcp_platform.errors import PlatformError, Unauthorized
+from mcp_platform.errors import PlatformError, Unauthorized, Unavailable
 from mcp_platform.names import Channel
 from mcp_platform.security.api_keys import API_KEY_PREFIX, api_key_hash
 from mcp_platform.security.permissions import within_scopes
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 _KEPT = 30.0
 _REFUSAL_KEPT = 2.0
+_TRUSTED = 600.0
+"""Seconds for which somebody who was known is trusted while the database is away."""
 _MOST_KEPT = 10_000
 _MAX_CREDENTIAL_LENGTH = 8192
 _FLUSH_INTERVAL = 30.0
@@ -40,6 +42,8 @@ class _Entry:
     """When the credential itself ends."""
     key_id: UUID | None = None
     """Which API key it is, if it is one."""
+    since: float = field(default_factory=time.monotonic)
+    """When it was read."""
 
 
 class Credentials:
@@ -74,7 +78,7 @@ class Credentials:
         digest = api_key_hash(credential)
         entry = self._kept.get(digest)
         if entry is None or entry.until <= time.monotonic():
-            entry = await self._look_up(credential, digest)
+            entry = await self._look_up_or_trust(entry, credential, digest)
         now = datetime.now(UTC)
         if entry.principal is None or (entry.ends is not None and entry.ends <= now):
             raise Unauthorized
@@ -156,6 +160,22 @@ class Credentials:
         self._drops += 1
         self._dropped.set()
         self._dropped = asyncio.Event()
+
+    async def _look_up_or_trust(self, known: _Entry | None, credential: str, digest: str) -> _Entry:
+        """Look up; while the database is away, go by what was true when it was there.
+
+        Nothing can be changed without the database, and a change that another process makes is heard of.
+        """
+        try:
+            return await self._look_up(credential, digest)
+        except Unavailable:
+            now = time.monotonic()
+            if known is None or known.principal is None or known.since + _TRUSTED < now:
+                raise
+            if self._kept.get(digest) is known:
+                # Not to be asked again for each call: that may take seconds.
+                self._kept[digest] = replace(known, until=now + _REFUSAL_KEPT)
+            return known
 
     async def _look_up(self, credential: str, digest: str) -> _Entry:
         drops = self._drops

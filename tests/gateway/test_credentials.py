@@ -229,3 +229,45 @@ async def test_a_stopped_gateway_leaves_no_follower_behind(sqlite_database: Data
         return not asyncio.all_tasks() - before
 
     await eventually(gone, within=5)
+
+
+async def test_who_was_known_is_trusted_while_the_database_is_away_but_not_for_ever(
+    sqlite_database: Database, cache: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.credentials._KEPT", 0.0)
+    monkeypatch.setattr("gateway.credentials._REFUSAL_KEPT", 0.0)
+    owner = await stored_user(sqlite_database)
+    credentials = Credentials(sqlite_database, cache, TOKENS)
+    _, known = await new_key(sqlite_database, owner)
+    _, stranger = await new_key(sqlite_database, owner)
+    assert await holds(credentials, known)
+
+    def away() -> None:
+        raise Unavailable("The database cannot be reached", part="database")
+
+    monkeypatch.setattr(sqlite_database, "read", away)
+    for _ in range(3):
+        assert await holds(credentials, known)
+    with pytest.raises(Unavailable):
+        await credentials.authenticate(stranger)
+    await credentials.changed(owner.id)
+    with pytest.raises(Unavailable):
+        await credentials.authenticate(known)
+
+
+async def test_trust_in_who_was_known_ends(
+    sqlite_database: Database, cache: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.credentials._KEPT", 0.0)
+    monkeypatch.setattr("gateway.credentials._TRUSTED", 0.0)
+    owner = await stored_user(sqlite_database)
+    credentials = Credentials(sqlite_database, cache, TOKENS)
+    _, known = await new_key(sqlite_database, owner)
+    assert await holds(credentials, known)
+
+    def away() -> None:
+        raise Unavailable("The database cannot be reached", part="database")
+
+    monkeypatch.setattr(sqlite_database, "read", away)
+    with pytest.raises(Unavailable):
+        await credentials.authenticate(known)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, status
 
+from api.audit import about
 from api.dependencies import PartsDep, Requires
 from api.v1.access.callers import check_within
 from api.v1.answers import Message
@@ -48,6 +49,7 @@ async def create_role(order: CreateRole, caller: Maker, parts: PartsDep) -> Role
     """Make a role of permissions that the caller has."""
     _check_custom(order.name)
     _check_granted(caller, order)
+    about("role", order.name)
     now = datetime.now(UTC)
     role = RoleDetails(**order.model_dump(), created_at=now, updated_at=now)
     async with parts.stores.write() as rows:
