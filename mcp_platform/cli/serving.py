@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from mcp_platform.cli.corking import CorkedHttp
 from mcp_platform.cli.failure import Failure
 
 _FAREWELL_SECONDS = 2
@@ -52,6 +53,7 @@ async def serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None
         app,
         # The lifespan is ours: uvicorn would log a traceback of what hinders it, and keep the error.
         lifespan="off",
+        http=CorkedHttp,
         log_config=None,
         access_log=False,
         server_header=False,
