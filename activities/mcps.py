@@ -55,9 +55,8 @@ class McpActivities:
     @activity.defn(name="mcps.delete")
     async def delete(self, mcp_id: UUID) -> None:
         """Remove the MCP and its history; finding none is success."""
-        async with self._stores.write() as rows:
+        async with self._stores.changing_mcp(mcp_id), self._stores.write() as rows:
             await rows.mcps.delete(mcp_id)
-        await self._stores.mcp_changed(mcp_id)
         logger.info("mcp_deleted", mcp_id=str(mcp_id))
 
     async def _settle(self, deployment_id: UUID) -> None:

@@ -36,11 +36,11 @@ class Permitted:
     The tests look for one of these on each route, and `api.openapi` describes the credentials by it.
 
     Args:
-        permission: What the caller needs.
+        permission: What the caller needs; None where a credential that holds is enough.
         kind: Which rate limit the route counts for; by default the one of its method.
     """
 
-    def __init__(self, permission: Permission, kind: RouteClass | None = None) -> None:
+    def __init__(self, permission: Permission | None, kind: RouteClass | None = None) -> None:
         self.permission = permission
         self._kind = kind
 
@@ -61,7 +61,7 @@ class Permitted:
             raise
         acting(principal)
         await parts.limits.charge(connection.scope, kind, principal)
-        if self.permission not in principal.permissions:
+        if self.permission is not None and self.permission not in principal.permissions:
             raise Forbidden(self.permission)
         return principal
 
@@ -72,6 +72,13 @@ class Requires(Permitted):
     async def __call__(self, connection: HTTPConnection) -> Principal:
         """Give whoever is calling."""
         return await self.admit(connection, connection.headers)
+
+
+class RequiresCredential(Requires):
+    """Lets in whoever has a credential that holds, whatever their role allows."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
 
 
 class RequiresToken(Permitted):

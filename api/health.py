@@ -11,6 +11,7 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue as TaskQueueMessage
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, GetSystemInfoRequest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from api.dependencies import PartsDep, unmetered
 from mcp_platform import __version__
@@ -50,8 +51,8 @@ async def health(parts: PartsDep, response: Response) -> PlatformHealth:
         "database": parts.stores.database.ping,
         "documents": parts.stores.documents.ping,
         "cache": lambda: ping_cache(parts.stores.cache),
-        "temporal": lambda: parts.temporal.workflow_service.get_system_info(GetSystemInfoRequest()),
-        "worker": lambda: _find_worker(parts.temporal),
+        "temporal": lambda: _twice(lambda: _ask_temporal(parts.temporal)),
+        "worker": lambda: _twice(lambda: _find_worker(parts.temporal)),
     }
     found = await asyncio.gather(*(_check(check) for check in checks.values()))
     results = dict(zip(checks, found, strict=True))
@@ -82,6 +83,18 @@ async def _check(check: Callable[[], Awaitable[object]]) -> PartHealth:
         )
         return PartHealth(status="unhealthy", detail=detail[:200])
     return PartHealth(status="healthy", latency_ms=round((time.perf_counter() - started) * 1000, 2))
+
+
+async def _twice(ask: Callable[[], Awaitable[None]]) -> None:
+    """Ask once more after a failure: Temporal closes connections for their age, with what is under way."""
+    try:
+        await ask()
+    except RPCError:
+        await ask()
+
+
+async def _ask_temporal(temporal: Client) -> None:
+    await temporal.workflow_service.get_system_info(GetSystemInfoRequest())
 
 
 async def _find_worker(temporal: Client) -> None:

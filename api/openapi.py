@@ -155,7 +155,9 @@ def _describe(operation: dict[str, Any], calls: list[object]) -> None:
     operation["security"] = [{name: []} for name in _SCHEMES] if needed else []
     if promise:
         operation["summary"] = promise.rstrip(".")
-    permission = f"Permission: `{needed[0]}`" if needed else "Needs no credential."
+    permission = "Needs no credential."
+    if needed:
+        permission = f"Permission: `{needed[0]}`" if needed[0] else "Needs a session; no permission."
     operation["description"] = f"{rest}\n\n{permission}".strip()
 
 

@@ -4,8 +4,9 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -45,6 +46,7 @@ from mcp_platform.errors import (
     PayloadTooLarge,
     PlatformError,
     Unauthorized,
+    Unavailable,
 )
 from mcp_platform.names import RouteClass
 from mcp_platform.rendering import render_error, render_unexpected
@@ -60,6 +62,8 @@ log = structlog.get_logger(__name__)
 
 _PATH = re.compile(r"^/mcp/(?P<slug>[a-z0-9-]+)/v1(?:/tools/(?P<tool>.+)|/?)$")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_RECHECK = 60.0
+"""Seconds after which the credential of an open stream is looked at, in case a message was lost."""
 _UPSTREAM_KEEPALIVE = 4.0
 """Seconds; shorter than common servers keep an idle connection, so that none is closed as we write."""
 
@@ -165,9 +169,12 @@ class Gateway:
             rendered = render_unexpected(current_request_id())
         else:
             return
+        status, body, headers = rendered
         if not begun:
-            status, body, headers = rendered
             await JSONResponse(body, status, headers)(scope, receive, send)
+        elif status == Unauthorized.status:
+            # A stream whose credential ended: it ends in order, and the client asks again.
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -183,12 +190,47 @@ class Gateway:
             self._relay.check(slug)
             if scope["method"] == "POST":
                 receive = replay(await read_body(receive, limit), receive)
-            await self._downstream.serve(scope, receive, send, slug, principal.user_id)
+            work = self._downstream.serve(scope, receive, send, slug, principal.user_id)
+            # A call has a deadline; a stream of events would outlive its credential.
+            await (self._while_admitted(headers, principal, work) if scope["method"] == "GET" else work)
             return
         if scope["method"] != "POST":
             raise MethodNotAllowed("POST")
         response = await self._rest.answer(slug, tool, receive, limit, self._limits.call_timeout)
         await response(scope, receive, send)
+
+    async def _while_admitted(
+        self, headers: Mapping[str, str], principal: Principal, work: Coroutine[Any, Any, None]
+    ) -> None:
+        serving = asyncio.create_task(work)
+        watching = asyncio.create_task(self._until_refused(headers, principal))
+        try:
+            await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                raise Unauthorized("The credential does not hold any more")
+            serving.result()
+        finally:
+            serving.cancel()
+            watching.cancel()
+            await asyncio.gather(serving, watching, return_exceptions=True)
+
+    async def _until_refused(self, headers: Mapping[str, str], principal: Principal) -> None:
+        """Return once the credential has ended, or does not allow calls any more."""
+        generation = self.credentials.generation
+        while principal.expires_at is None or principal.expires_at > datetime.now(UTC):
+            ends = principal.expires_at
+            left = (ends - datetime.now(UTC)).total_seconds() if ends else _RECHECK
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, _RECHECK)):
+                    generation = await self.credentials.next_change(generation)
+            try:
+                present = await self.credentials.authenticate(headers)
+            except Unauthorized:
+                return
+            except Unavailable:
+                continue
+            if Permission.TOOLS_CALL not in present.permissions:
+                return
 
     async def _authorize(self, scope: Scope, headers: Mapping[str, str]) -> Principal:
         try:

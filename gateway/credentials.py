@@ -16,7 +16,7 @@ from mcp_platform.contracts.access import Principal
 from mcp_platform.errors import PlatformError, Unauthorized, Unavailable
 from mcp_platform.names import Channel
 from mcp_platform.security.api_keys import API_KEY_PREFIX, api_key_hash
-from mcp_platform.security.permissions import within_scopes
+from mcp_platform.security.permissions import within_mcps, within_scopes
 from mcp_platform.security.tokens import Tokens
 from storage.cache import Message, listen, publish
 from storage.sql.access import ApiKeyRepository, RefreshTokenRepository
@@ -197,10 +197,11 @@ class Credentials:
         if owner is None:
             return _refusal()
         key = owner.key
+        permissions = within_scopes(owner.permissions, key.scopes)
         principal = Principal(
             user_id=owner.user.id,
             username=owner.user.username,
-            permissions=within_scopes(owner.permissions, key.scopes),
+            permissions=permissions if key.mcp_ids is None else within_mcps(permissions),
             credential=f"key:{key.id}",
             expires_at=key.expires_at,
             mcp_ids=None if key.mcp_ids is None else frozenset(key.mcp_ids),

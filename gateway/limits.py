@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from redis.asyncio import Redis
 from starlette.types import Scope
 
+from mcp_platform.client_address import address_group
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.errors import RateLimited
 from mcp_platform.names import RouteClass
@@ -42,10 +43,12 @@ class RateLimits:
     async def charge_address(self, scope: Scope, kind: RouteClass, address: str) -> None:
         """Charge a request without a credential, or with one that does not hold, to its address.
 
+        IPv6 addresses of one /64 network share their bucket.
+
         Raises:
             RateLimited: The address has had its share of this minute.
         """
-        await self._take(scope, f"{kind}.address:{address}", self._rates[kind].anonymous)
+        await self._take(scope, f"{kind}.address:{address_group(address)}", self._rates[kind].anonymous)
 
     async def _take(self, scope: Scope, bucket: str, limit: int) -> None:
         if not self._settings.enabled:

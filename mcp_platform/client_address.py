@@ -35,6 +35,14 @@ def client_address(scope: Mapping[str, Any], trusted: Sequence[str]) -> str:
     return str(peer)
 
 
+def address_group(address: str) -> str:
+    """Give what to count an address by: of IPv6 its /64 network, since whoever has one has all of it."""
+    parsed = _parse(address)
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return str(IPv6Network((int(parsed), 64), strict=False))
+
+
 @lru_cache(maxsize=8)
 def _networks(trusted: tuple[str, ...]) -> tuple[Network, ...]:
     return tuple(ip_network(entry, strict=False) for entry in trusted)

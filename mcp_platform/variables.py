@@ -8,10 +8,17 @@ from typing import Any
 from urllib.parse import quote
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_ADDRESS_SAFE = str.maketrans("+/", "-_")
 _UNSENDABLE = re.compile(r"[\0\r\n]")
 _MASKED = "***"
 _SHORTEST_REST = 8
 """Characters of a part of a secret by which it is known again: a line of it, or its cut off beginning."""
+_SHORTEST_CORE = 4
+"""Characters of a secret within base64 by which it is known again."""
+_SHORTEST_VARIABLE = 4
+"""Characters of an environment variable that is masked: a `1` or an `eu` is no secret."""
+_PLAIN_VARIABLES = frozenset({"HOME", "LANG", "TZ"})
+"""Environment variables that texts may show."""
 
 
 class Unresolvable(LookupError):
@@ -28,10 +35,12 @@ class UnreadableSecret(Unresolvable):
 class UnknownVariable(Unresolvable):
     """A configuration names a variable that is not set, or that it may not see."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, with_shared: bool) -> None:
+        # The same whether there is such a shared secret or not: who may not use it does not learn of it.
+        lacking = "" if with_shared else " (shared ones need secrets:use, which the author's role lacks)"
         super().__init__(
             f"${{{name}}} is not known: the MCP's author can store it as a secret"
-            f" (PUT /api/v1/secrets/{name}); or set {name} in the platform's environment"
+            f" (PUT /api/v1/secrets/{name}){lacking}; or set {name} in the platform's environment"
             " and list it in MCP_PLATFORM_REPLICAS__EXPOSED_ENVIRONMENT"
         )
         self.name = name
@@ -87,6 +96,7 @@ class Variables:
         environment: The platform's own environment.
         exposed: Names that may be seen. Everything else, the platform's own secrets among it, stays hidden.
         secrets: Secrets by name; they win over the environment.
+        with_shared: Whether shared secrets were looked for; what is said of an unknown name tells.
     """
 
     def __init__(
@@ -94,19 +104,22 @@ class Variables:
         environment: Mapping[str, str],
         exposed: Collection[str],
         secrets: Mapping[str, str] | None = None,
+        with_shared: bool = True,
     ) -> None:
         self._environment = environment
         self._exposed = frozenset(name for name in exposed if not name.startswith("MCP_PLATFORM_"))
         self._secrets = secrets or {}
+        self._with_shared = with_shared
 
-    def with_secrets(self, secrets: Mapping[str, str]) -> "Variables":
+    def with_secrets(self, secrets: Mapping[str, str], *, with_shared: bool = True) -> "Variables":
         """Give the same environment with these secrets."""
-        return Variables(self._environment, self._exposed, secrets)
+        return Variables(self._environment, self._exposed, secrets, with_shared)
 
     @property
     def mask(self) -> Mask:
-        """Give what takes the secrets out of a text."""
-        return Mask(self._secrets.values())
+        """Give what takes the secrets, and the environment's values that may be some, out of a text."""
+        exposed = [self._environment.get(name, "") for name in self._exposed - _PLAIN_VARIABLES]
+        return Mask([*self._secrets.values(), *(each for each in exposed if len(each) >= _SHORTEST_VARIABLE)])
 
     def resolve(self, text: str) -> str:
         """Replace each `${NAME}` in the text.
@@ -120,7 +133,7 @@ class Variables:
             if name in self._secrets:
                 return self._secrets[name]
             if name not in self._exposed or name not in self._environment:
-                raise UnknownVariable(name)
+                raise UnknownVariable(name, self._with_shared)
             return self._environment[name]
 
         return _REFERENCE.sub(value, text)
@@ -163,4 +176,19 @@ def _forms(value: str) -> set[str]:
     whole = {value, value.strip(), *lines}
     written = {json.dumps(form)[1:-1] for form in whole} | {repr(form)[1:-1] for form in whole}
     encoded = {quote(value, safe=""), base64.b64encode(value.encode()).decode()}
-    return whole | written | encoded
+    return whole | written | encoded | _cores(value) | _cores(value.strip())
+
+
+def _cores(value: str) -> set[str]:
+    """Give what base64 makes of a value inside a longer text, such as `user:` and the value.
+
+    It depends on how many bytes stand before, modulo three; characters that the neighbours have a
+    part in are left out.
+    """
+    found: set[str] = set()
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + value.encode()).decode()
+        core = encoded[-(-before * 8 // 6) : (before + len(value.encode())) * 8 // 6]
+        if len(core) >= _SHORTEST_CORE:
+            found |= {core, core.translate(_ADDRESS_SAFE)}
+    return found

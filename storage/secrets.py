@@ -32,6 +32,8 @@ class SecretValues:
     async def variables(self, mcp_id: UUID, names: Collection[str]) -> Variables:
         """Give the variables of an MCP: its author's secrets, else shared ones, else the environment.
 
+        Shared ones are only for authors whose present role has `secrets:use`.
+
         Raises:
             UnreadableSecret: A secret was sealed under a master key that is not known here.
         """
@@ -39,9 +41,14 @@ class SecretValues:
             return self._environment
         async with self._database.read() as session:
             mcp = await McpRepository(session).get(mcp_id)
-            sealed = await SecretRepository(session).sealed(mcp.author_id if mcp else None, names)
+            if mcp is None:
+                return self._environment
+            secrets = SecretRepository(session)
+            sealed = await secrets.sealed(mcp.author_id, names)
+            shared = bool(await secrets.using_shared([mcp.author_id]))
         return self._environment.with_secrets(
-            {name: self._open(name, secret_id, text) for name, (secret_id, text) in sealed.items()}
+            {name: self._open(name, secret_id, text) for name, (secret_id, text) in sealed.items()},
+            with_shared=shared,
         )
 
     def _open(self, name: str, secret_id: UUID, sealed: str) -> str:

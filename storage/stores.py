@@ -1,7 +1,7 @@
 """All stores of one process, opened and closed together."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Generic
 from uuid import UUID
 
@@ -62,9 +62,9 @@ class Stores:
         self.stamps = HealthStamps(cache)
         self.reads = ReadCache(cache)
 
-    async def mcp_changed(self, mcp_id: UUID) -> None:
-        """Forget what is kept of an MCP: after the commit, and before anybody hears of the change."""
-        await self.reads.drop(SHOWN_MCPS, str(mcp_id))
+    def changing_mcp(self, mcp_id: UUID) -> AbstractAsyncContextManager[None]:
+        """Forget what is kept of an MCP, around the transaction that changes it."""
+        return self.reads.changing(SHOWN_MCPS, str(mcp_id))
 
     async def publish(self, channel: Channel, message: Contract | dict[str, Any]) -> None:
         """Tell the other processes. A hint only: who misses it reads the rows anew before long."""

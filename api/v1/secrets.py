@@ -1,6 +1,8 @@
 """`/api/v1/secrets`: values that configurations refer to as `${NAME}`. They go in and never come out."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -11,6 +13,7 @@ from api.dependencies import PartsDep, Requires
 from api.parts import Parts
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.contracts.base import Contract, Moment
+from mcp_platform.contracts.deployments import Deployment
 from mcp_platform.contracts.mcps import Mcp
 from mcp_platform.contracts.secrets import SHARED, PutSecret, Secret, SecretName
 from mcp_platform.errors import Conflict, Forbidden, NotFound
@@ -25,7 +28,7 @@ Name = Annotated[SecretName, Path(description="The name by which configurations 
 Shared = Annotated[bool, Query(description="Whether the shared secret of this name is meant, not one's own")]
 
 _MCPS_AT_ONCE = 200
-_MCPS_NAMED = 20
+_NAMED = 20
 
 
 class SecretView(Contract):
@@ -38,7 +41,7 @@ class SecretView(Contract):
 
 
 class SecretList(Contract):
-    """One's own secrets and the shared ones, by name."""
+    """One's own secrets, and the shared ones if one may use or share them, by name."""
 
     secrets: list[SecretView]
     total: int
@@ -79,9 +82,9 @@ async def put_secret(
 
 @router.get("")
 async def list_secrets(caller: Reader, parts: PartsDep) -> SecretList:
-    """List one's own secrets and the shared ones; never their values."""
+    """List one's own secrets, and the shared ones if one may use or share them; never their values."""
     async with parts.stores.read() as rows:
-        found = await rows.secrets.list(caller.user_id.hex, SHARED)
+        found = await rows.secrets.list(caller.user_id.hex, *([SHARED] if _knows_shared(caller) else []))
     return SecretList(secrets=[_view(secret) for secret in found], total=len(found))
 
 
@@ -89,8 +92,9 @@ async def list_secrets(caller: Reader, parts: PartsDep) -> SecretList:
 async def get_secret(name: Name, caller: Reader, parts: PartsDep) -> SecretView:
     """Tell what `${name}` stands for in one's own configurations: one's own secret, else the shared one."""
     async with parts.stores.read() as rows:
-        own = await rows.secrets.get(caller.user_id.hex, name)
-        secret = own or await rows.secrets.get(SHARED, name)
+        secret = await rows.secrets.get(caller.user_id.hex, name)
+        if secret is None and _knows_shared(caller):
+            secret = await rows.secrets.get(SHARED, name)
     if secret is None:
         raise NotFound("secret", name)
     return _view(secret)
@@ -104,43 +108,76 @@ async def delete_secret(
     shared: Shared = False,
     force: Annotated[bool, Query(description="Whether to remove it although it is referred to")] = False,
 ) -> SecretDeleted:
-    """Remove a secret; refused while an MCP's present configuration refers to it, unless forced."""
+    """Remove a secret; refused while a present or deployed configuration refers to it, unless forced."""
     _check_sharing(shared, caller)
     async with parts.stores.read() as rows:
         secret = await rows.secrets.get(SHARED if shared else caller.user_id.hex, name)
     if secret is None:
         raise NotFound("secret", name)
-    users = [] if force else await _users(parts, secret, None if shared else caller.user_id)
-    if users:
-        raise Conflict(
-            f"The configurations of {', '.join(mcp.slug for mcp in users)} refer to this secret;"
-            " change them first, or repeat with force=true",
-            resource_type="secret",
-            resource_id=name,
-            mcps=[{"id": str(mcp.id), "slug": mcp.slug} for mcp in users],
-        )
+    if not force:
+        _check_unused(name, await _uses(parts, secret, None if shared else caller.user_id))
     async with parts.stores.write() as rows:
         await rows.secrets.delete(secret.id)
     return SecretDeleted(message="Secret deleted successfully", name=name)
 
 
-async def _users(parts: Parts, secret: Secret, author_id: UUID | None) -> list[Mcp]:
-    """Find MCPs, so many as are named at most, whose present configuration means this secret."""
+@dataclass
+class _Uses:
+    """Where a secret is meant."""
+
+    mcps: list[Mcp] = field(default_factory=list)
+    """Those whose present configuration refers to it."""
+    deployments: list[Deployment] = field(default_factory=list)
+    """Active ones of a configuration that refers to it, whether it is the present one or not."""
+
+
+def _check_unused(name: str, uses: _Uses) -> None:
+    mcps, deployments = uses.mcps[:_NAMED], uses.deployments[:_NAMED]
+    if not mcps and not deployments:
+        return
+    found = [
+        f"{what} {', '.join(sorted(slugs))}"
+        for what, slugs in (
+            ("the configurations of", {mcp.slug for mcp in mcps}),
+            ("the running deployments of", {deployment.slug for deployment in deployments}),
+        )
+        if slugs
+    ]
+    raise Conflict(
+        f"To this secret refer {' and '.join(found)}; change or stop them first, or repeat with force=true",
+        resource_type="secret",
+        resource_id=name,
+        mcps=[{"id": str(mcp.id), "slug": mcp.slug} for mcp in mcps],
+        deployments=[{"id": str(each.id), "slug": each.slug} for each in deployments],
+    )
+
+
+async def _uses(parts: Parts, secret: Secret, author_id: UUID | None) -> _Uses:
+    """Find where a secret is meant: all such places, or as many as are named."""
+    deployed: defaultdict[UUID, list[Deployment]] = defaultdict(list)
     async with parts.stores.read() as rows:
         holders = await rows.secrets.holders_of(secret.name)
-    users: list[Mcp] = []
-    async for mcps in _all_mcps(parts, author_id):
-        configs = await parts.stores.documents.get_many(Collection.CONFIGS, [mcp.config_key for mcp in mcps])
-        users += [
-            mcp
-            for mcp in mcps
-            if secret.name in references(configs.get(mcp.config_key))
-            # An author's own secret hides the shared one.
-            and not (secret.shared and mcp.author_id.hex in holders)
-        ]
-        if len(users) >= _MCPS_NAMED:
+        for deployment in await rows.deployments.active():
+            deployed[deployment.mcp_id].append(deployment)
+    uses = _Uses()
+    async for page in _all_mcps(parts, author_id):
+        mcps = await _meaning_shared(parts, page, holders) if secret.shared else page
+        running = [deployment for mcp in mcps for deployment in deployed[mcp.id]]
+        keys = {mcp.config_key for mcp in mcps} | {each.config_key for each in running}
+        configs = await parts.stores.documents.get_many(Collection.CONFIGS, sorted(keys))
+        found = {key for key in keys if secret.name in references(configs.get(key))}
+        uses.mcps += [mcp for mcp in mcps if mcp.config_key in found]
+        uses.deployments += [each for each in running if each.config_key in found]
+        if len(uses.mcps) >= _NAMED:
             break
-    return users[:_MCPS_NAMED]
+    return uses
+
+
+async def _meaning_shared(parts: Parts, mcps: list[Mcp], holders: set[str]) -> list[Mcp]:
+    """Leave out MCPs whose authors may not use shared secrets, or have their own of the name."""
+    async with parts.stores.read() as rows:
+        using = await rows.secrets.using_shared({mcp.author_id for mcp in mcps})
+    return [mcp for mcp in mcps if mcp.author_id in using and mcp.author_id.hex not in holders]
 
 
 async def _all_mcps(parts: Parts, author_id: UUID | None) -> AsyncIterator[list[Mcp]]:
@@ -157,6 +194,10 @@ async def _all_mcps(parts: Parts, author_id: UUID | None) -> AsyncIterator[list[
 def _check_sharing(shared: bool, caller: Principal) -> None:
     if shared and Permission.SECRETS_SHARE not in caller.permissions:
         raise Forbidden(Permission.SECRETS_SHARE)
+
+
+def _knows_shared(caller: Principal) -> bool:
+    return not caller.permissions.isdisjoint({Permission.SECRETS_USE, Permission.SECRETS_SHARE})
 
 
 def _view(secret: Secret) -> SecretView:

@@ -65,7 +65,7 @@ class Secret(Contract):
 
     @property
     def shared(self) -> bool:
-        """Whether everybody's configurations may refer to it."""
+        """Whether it is for the configurations of everybody with `secrets:use`."""
         return self.holder == SHARED
 
     @property
@@ -75,7 +75,7 @@ class Secret(Contract):
 
 
 SHARED = "shared"
-"""The holder of secrets that are everybody's."""
+"""The holder of secrets that are no account's own."""
 
 
 def secret_purpose(secret_id: UUID) -> str:

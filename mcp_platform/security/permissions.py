@@ -29,8 +29,9 @@ _DEVELOPER = _VIEWER | {
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: _VIEWER,
     Role.DEVELOPER: _DEVELOPER,
-    # Anybody may register as a developer, and a process replica runs commands as the platform's
-    # own user: so that permission is an administrator's to use.
+    # Anybody may register as a developer. A process replica runs commands as the platform's own user,
+    # and a configuration sends what it refers to wherever its author likes: so neither those nor
+    # shared secrets are for developers to use.
     Role.ADMIN: frozenset(Permission),
 }
 
@@ -49,6 +50,18 @@ SCOPES: dict[str, frozenset[Permission]] = {
     **{permission.value: frozenset({permission}) for permission in Permission},
 }
 """What the scopes of an API key stand for; its owner's permissions bound it all the same."""
+
+
+_OF_ONE_MCP = frozenset(
+    permission
+    for permission in Permission
+    if permission.startswith(("mcps:", "deployments:", "tools:")) or permission is Permission.TASKS_READ
+)
+
+
+def within_mcps(permissions: frozenset[Permission]) -> frozenset[Permission]:
+    """Give what is left of these permissions to a key that is good for some MCPs alone."""
+    return permissions & _OF_ONE_MCP
 
 
 def within_scopes(permissions: frozenset[Permission], scopes: Iterable[str] | None) -> frozenset[Permission]:

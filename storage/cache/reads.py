@@ -2,15 +2,20 @@
 
 A change drops what is kept, in Redis and, by a message, in every process:
 
-- `drop` comes after the commit and before the caller hears of it. It leaves a mark in Redis for longer
-  than any transaction lasts, so that a reader who began before the commit cannot put the old state back.
+- `changing` surrounds the transaction. It leaves a mark in Redis before, for longer than any transaction
+  lasts, so that a reader who began before the commit cannot put the old state back; and one after, with
+  a message, before the caller hears of the change. A crash in between leaves the mark.
 - A process keeps nothing while it does not hear the messages, and nothing that it began to read before one.
-- A drop that finds Redis away is made up for when it is back; and everything kept ends by itself.
+- A drop that Redis did not take is tried again each second, and until it is taken this process reads from
+  the store. Everything kept ends by itself.
 """
 
+import asyncio
+import json
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -20,14 +25,14 @@ from redis.asyncio import Redis
 from mcp_platform.contracts.base import Contract
 from mcp_platform.names import Channel
 from storage.cache.connection import AWAY
-from storage.cache.messages import listen, publish
+from storage.cache.messages import listen
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T", bound=Contract)
 
 _KEPT_HERE: Final = 30.0
-_KEPT_IN_REDIS: Final = 300
+_KEPT_IN_REDIS: Final = 60
 _MARKED: Final = 60
 """Seconds; twice what a transaction may take."""
 _MOST_KEPT: Final = 2_000
@@ -35,6 +40,7 @@ _LARGEST: Final = 65_536
 """Characters; what is larger is read from its store each time."""
 _PREFIX: Final = "mcp-platform.read."
 _DROPPED: Final = ""
+_RETRY: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class ReadCache:
         entry = self._kept.get((kind.name, key))
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]  # type: ignore[return-value]  # kept under its own kind
+        if (kind.name, key) in self._owed:
+            return await load()
         drops = self._drops
         found = await self._find(kind, key)
         if found is None:
@@ -71,32 +79,56 @@ class ReadCache:
             self._keep(kind, key, found)
         return found
 
-    async def drop(self, kind: Kind[T], key: str) -> None:
-        """Forget it, everywhere, because it has just changed."""
-        self._forget(kind.name, key)
+    @asynccontextmanager
+    async def changing(self, kind: Kind[T], key: str) -> AsyncIterator[None]:
+        """Forget it, everywhere, around the transaction that changes it."""
+        with suppress(*AWAY):
+            await self._mark(kind.name, key)
         try:
-            await self._cache.set(_PREFIX + f"{kind.name}.{key}", _DROPPED, ex=_MARKED)
+            yield
+        finally:
+            # Also after a failure: nobody knows whether a commit that failed took place.
+            await self._drop(kind.name, key)
+
+    async def _drop(self, kind: str, key: str) -> None:
+        self._forget(kind, key)
+        self._owed.add((kind, key))
+        try:
+            await self._mark(kind, key)
+            await self._cache.publish(Channel.CHANGES.value, json.dumps({"kind": kind, "key": key}))
         except AWAY as error:
-            self._owed.add((kind.name, key))
-            log.warning("cache_drop_postponed", kind=kind.name, error=str(error))
-            return
-        await publish(self._cache, Channel.CHANGES, {"kind": kind.name, "key": key})
+            log.warning("cache_drop_postponed", kind=kind, error=str(error))
+        else:
+            self._owed.discard((kind, key))
+
+    async def _mark(self, kind: str, key: str) -> None:
+        await self._cache.set(_PREFIX + f"{kind}.{key}", _DROPPED, ex=_MARKED)
 
     async def follow(self) -> None:
         """Hear what others drop; runs until cancelled. Until it hears, this process keeps nothing."""
         try:
-            async for message in listen(self._cache, Channel.CHANGES):
-                if message.channel is None:
-                    self._kept.clear()
-                    self._drops += 1
-                    self._hears = not message.interrupted
-                    if self._hears:
-                        await self._make_up()
-                else:
-                    self._forget(message.data.get("kind"), message.data.get("key"))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._hear())
+                tasks.create_task(self._make_up_forever())
         finally:
             self._hears = False
             self._kept.clear()
+
+    async def _hear(self) -> None:
+        async for message in listen(self._cache, Channel.CHANGES):
+            if message.channel is None:
+                self._kept.clear()
+                self._drops += 1
+                self._hears = not message.interrupted
+            else:
+                self._forget(message.data.get("kind"), message.data.get("key"))
+
+    async def _make_up_forever(self) -> None:
+        """Drop in Redis what could not be dropped."""
+        while True:
+            await asyncio.sleep(_RETRY)
+            for kind, key in list(self._owed):
+                await self._drop(kind, key)
 
     async def _find(self, kind: Kind[T], key: str) -> T | None:
         try:
@@ -129,14 +161,3 @@ class ReadCache:
     def _forget(self, kind: object, key: object) -> None:
         self._drops += 1
         self._kept.pop((str(kind), str(key)), None)
-
-    async def _make_up(self) -> None:
-        """Drop in Redis what could not be dropped while it was away."""
-        owed, self._owed = self._owed, set()
-        for kind, key in owed:
-            try:
-                await self._cache.set(_PREFIX + f"{kind}.{key}", _DROPPED, ex=_MARKED)
-            except AWAY:
-                self._owed.add((kind, key))
-            else:
-                await publish(self._cache, Channel.CHANGES, {"kind": kind, "key": key})

@@ -7,10 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import delete, insert, select, update
 
+from mcp_platform.contracts.access import Permission
 from mcp_platform.contracts.secrets import SHARED, Secret
+from storage.sql.access.roles import permissions_of
 from storage.sql.engine import SessionT, WriteSession
 from storage.sql.repository import Repository, changed_rows, inserted
-from storage.sql.tables import SecretRow
+from storage.sql.tables import RoleRow, SecretRow, UserRow
 
 
 class SecretRepository(Repository[SessionT]):
@@ -47,12 +49,25 @@ class SecretRepository(Repository[SessionT]):
         """Remove a secret; false when there is none."""
         return bool(await changed_rows(self._session, delete(SecretRow).where(SecretRow.id == secret_id)))
 
-    async def sealed(self, owner_id: UUID | None, names: Collection[str]) -> dict[str, tuple[UUID, str]]:
+    async def using_shared(self, owner_ids: Collection[UUID]) -> set[UUID]:
+        """Tell whose configurations may refer to shared secrets, by the roles that they have now."""
+        query = (
+            select(UserRow.id, UserRow.role, RoleRow.permissions)
+            .outerjoin(RoleRow, RoleRow.name == UserRow.role)
+            .where(UserRow.id.in_(owner_ids))
+        )
+        return {
+            user_id
+            for user_id, role, custom in await self._session.execute(query)
+            if Permission.SECRETS_USE in permissions_of(role, custom)
+        }
+
+    async def sealed(self, owner_id: UUID, names: Collection[str]) -> dict[str, tuple[UUID, str]]:
         """Find what these names stand for in this owner's configurations: id and sealed value of each.
 
-        The owner's own secret wins over a shared one.
+        The owner's own secret wins over a shared one, which counts only if they may use it.
         """
-        holders = [SHARED] if owner_id is None else [SHARED, owner_id.hex]
+        holders = [owner_id.hex, *([SHARED] if await self.using_shared([owner_id]) else [])]
         query = select(SecretRow).where(SecretRow.holder.in_(holders), SecretRow.name.in_(names))
         found: dict[str, tuple[UUID, str]] = {}
         for row in await self._session.scalars(query):

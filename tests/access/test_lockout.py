@@ -81,7 +81,7 @@ async def test_the_delay_doubles_with_each_failure(strict: RunningPlatform) -> N
     for _ in range(4):
         answer = await try_to_sign_in(strict.caller(), one.username, PASSWORD, origin())
         waits.append(answer.json()["retry_after"])
-        await let_the_delay_pass(strict, f"account:{one.username}")
+        await let_the_delay_pass(strict, f"account:{one.id}")
         assert await fail(strict, one.username, 1) == [401]
     assert waits == [1, 2, 4, 8]
 
@@ -91,7 +91,7 @@ async def test_an_attempt_that_has_to_wait_does_not_count(strict: RunningPlatfor
     assert await fail(strict, one.username, 10) == [401] * 3 + [429] * 7
     async with strict.parts.stores.database.read() as session:
         row = select(SignInFailureRow.failures)
-        counted = await session.scalar(row.where(SignInFailureRow.subject == f"account:{one.username}"))
+        counted = await session.scalar(row.where(SignInFailureRow.subject == f"account:{one.id}"))
     assert counted == 3
 
 

@@ -176,7 +176,7 @@ async def test_wrong_codes_count_as_failures(strict: RunningPlatform) -> None:
     assert [answer.status_code for answer in tries] == [401, 401, 401, 429]
     right = await try_to_sign_in(caller, name, PASSWORD, origin(), code=mine.code(later=1))
     assert right.status_code == 429
-    await let_the_delay_pass(strict, f"account:{name}")
+    await let_the_delay_pass(strict, f"account:{mine.person.id}")
     # Being asked for the code is neither a failure nor a success.
     assert (await try_to_sign_in(caller, name, PASSWORD, origin())).status_code == 401
     assert (await try_to_sign_in(caller, name, PASSWORD, origin(), code=wrong)).status_code == 401

@@ -13,9 +13,7 @@ from mcp_platform.settings import CacheSettings, LimitSettings, RateSettings
 from tests.platform import Caller, RunningPlatform, free_port, quick_settings, running_platform
 from tests.waiting import in_one_task
 
-LIMITS = LimitSettings(
-    anonymous=60, user=40, admin=70, classes={RouteClass.WRITE: RateSettings(admin=5)}
-)
+LIMITS = LimitSettings(anonymous=60, user=40, admin=70, classes={RouteClass.WRITE: RateSettings(admin=5)})
 
 
 @pytest.fixture

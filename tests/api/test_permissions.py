@@ -60,3 +60,4 @@ def test_roles_grow_from_viewer_to_administrator() -> None:
     viewer, developer, admin = (ROLE_PERMISSIONS[role] for role in (Role.VIEWER, Role.DEVELOPER, Role.ADMIN))
     assert viewer < developer < admin == frozenset(Permission)
     assert Permission.DEPLOYMENTS_PROCESS not in developer
+    assert Permission.SECRETS_USE not in developer

@@ -16,6 +16,7 @@ from tests.platform import Caller, RunningPlatform, free_port, quick_settings, r
 from tests.services.mariadb import MariaDb, mariadb_server
 from tests.services.mongodb import mongo_server
 from tests.services.redis import RedisServer, own_redis_server
+from tests.services.temporal import new_namespace
 from tests.waiting import eventually, in_one_task
 
 WITHIN = 5.0
@@ -80,6 +81,7 @@ def doubling_server() -> MCPServer:
 async def site(
     tmp_path_factory: pytest.TempPathFactory, temporal_environment: WorkflowEnvironment
 ) -> AsyncIterator[Site]:
+    client = await new_namespace(temporal_environment.client)
     with ExitStack() as stack:
         database = stack.enter_context(mariadb_server())
         documents = Mongo()
@@ -97,7 +99,7 @@ async def site(
             in_one_task(
                 serving(doubling_server().streamable_http_app(), listening_socket("127.0.0.1", port, ""))
             ),
-            in_one_task(running_platform(settings, temporal_environment.client)) as platform,
+            in_one_task(running_platform(settings, client)) as platform,
         ):
             admin = await platform.admin()
             deployed = await admin.deploy({"name": "double", "url": f"http://127.0.0.1:{port}/mcp"})

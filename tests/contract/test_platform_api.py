@@ -14,6 +14,7 @@ from mcp_platform.settings import CacheSettings, DocumentSettings, SqlSettings
 from tests.contract.document import PATH, code, sections
 from tests.contract.walk import TASK, Walk
 from tests.platform import free_port, quick_settings, running_platform
+from tests.services.temporal import new_namespace
 from tests.waiting import in_one_task
 
 SHARED = Path(__file__).parents[3] / "shared/contracts/platform-api.md"
@@ -57,11 +58,12 @@ async def walk(
                 "cache": CacheSettings.model_validate({"url": request.getfixturevalue("redis_url")}),
             }
         )
+    client = await new_namespace(temporal_environment.client)
     port = free_port()
     listener = listening_socket("127.0.0.1", port, "")
     async with (
         in_one_task(serving(weather_server().streamable_http_app(), listener)),
-        in_one_task(running_platform(settings, temporal_environment.client)) as platform,
+        in_one_task(running_platform(settings, client)) as platform,
     ):
         taken = Walk(platform, f"http://127.0.0.1:{port}/mcp")
         await taken.take()

@@ -10,6 +10,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from mcp_platform.settings import ReplicaSettings, SecuritySettings
 from tests.platform import RunningPlatform, quick_settings, running_platform
+from tests.services.temporal import new_namespace
 from tests.waiting import in_one_task
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -30,7 +31,8 @@ async def open_platform(
             "security": SecuritySettings(lockout_threshold=10**6, lockout_address_threshold=10**6),
         }
     )
-    async with in_one_task(running_platform(settings, temporal_environment.client)) as platform:
+    client = await new_namespace(temporal_environment.client)
+    async with in_one_task(running_platform(settings, client)) as platform:
         yield platform
 
 

@@ -104,7 +104,7 @@ async def test_a_stop_leaves_nothing_and_the_next_start_goes_on_where_it_was(pla
 
 async def test_ctrl_c_ends_a_start_that_waits_for_temporal(platform: Platform, tmp_path: Path) -> None:
     mute = tmp_path / "temporal"
-    mute.write_text("#!/bin/sh\ntouch $(dirname $0)/began\nexec sleep 300 # $*\n")
+    mute.write_text("#!/bin/sh\n: > ${0%/*}/began\nexec sleep 300 # $*\n")
     mute.chmod(0o755)
     platform.environment["MCP_PLATFORM_TEMPORAL__SERVER_PATH"] = str(mute)
     await platform.begin()

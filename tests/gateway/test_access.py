@@ -197,3 +197,21 @@ async def test_a_flood_of_wrong_keys_does_not_grow_the_memory(
 
     await asyncio.gather(*(refused(number) for number in range(40)))
     assert len(credentials._kept) == 5
+
+
+@pytest.mark.parametrize("ending", ["revoked", "expired"])
+async def test_an_open_stream_ends_with_its_credential(platform: Platform, ending: str) -> None:
+    expires_at = datetime.now(UTC) + timedelta(seconds=2) if ending == "expired" else None
+    key_id, key = await platform.add_key(platform.user, expires_at)
+    async with stub() as server, aiohttp.ClientSession(headers=ACCEPT) as http:
+        await platform.deploy("open", server.url, driver=Driver.REMOTE)
+        headers = {"X-API-Key": key}
+        async with http.post(platform.address("open"), json=INITIALIZE, headers=headers) as response:
+            headers["Mcp-Session-Id"] = response.headers["Mcp-Session-Id"]
+        async with asyncio.timeout(20), http.get(platform.address("open"), headers=headers) as stream:
+            assert stream.status == 200
+            if ending == "revoked":
+                async with platform.stores.write() as rows:
+                    await rows.api_keys.revoke(key_id, platform.user.id)
+                await platform.gateway.credentials.changed(platform.user.id)
+            await stream.content.read()

@@ -27,6 +27,7 @@ def test_writing_changes_and_runs_things_and_administers_nothing() -> None:
         Permission.TASKS_ALL,
         Permission.DEPLOYMENTS_ALL,
         Permission.KNOWLEDGE_ALL,
+        Permission.SECRETS_USE,
         Permission.SECRETS_SHARE,
         Permission.USERS_WRITE,
         Permission.USERS_APPOINT,

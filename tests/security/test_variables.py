@@ -68,6 +68,13 @@ def test_an_unknown_name_says_how_to_store_a_secret() -> None:
         VARIABLES.resolve("${HIDDEN}")
 
 
+def test_an_unknown_name_says_if_its_author_may_not_use_shared_secrets() -> None:
+    for with_shared in (True, False):
+        with pytest.raises(UnknownVariable) as refused:
+            VARIABLES.with_secrets({}, with_shared=with_shared).resolve("${HIDDEN}")
+        assert ("secrets:use" in str(refused.value)) != with_shared
+
+
 def test_references_are_found_however_deep() -> None:
     config = {"a": ["${ONE} and ${TWO}", {"b": {"${NO}": "${THREE}"}}], "c": 7, "d": None}
     assert references(config) == {"ONE", "TWO", "THREE"}
@@ -91,6 +98,29 @@ def test_a_mask_takes_a_secret_out_in_whatever_form_it_is_printed(form: Callable
     masked = Mask([value]).text(form(value))
     assert "cr" not in masked
     assert "***" in masked
+
+
+@pytest.mark.parametrize("before", ["user:", "me:", "x:", "{'auth': '", ""])
+@pytest.mark.parametrize("after", ["", "\n", "'}", "tail"])
+@pytest.mark.parametrize("value", ["s3/cr+et=9>>>???", "pass", "ключ-значение"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_mask_takes_a_secret_out_of_a_longer_text_in_base64(
+    before: str, after: str, value: str, encode: Callable[[bytes], bytes]
+) -> None:
+    printed = "Basic " + encode(f"{before}{value}{after}".encode()).decode()
+    masked = Mask([value]).text(printed)
+    assert "***" in masked
+    # What is left besides the neighbours is at most the two characters that they have a part in.
+    neighbours = (len(before.encode()) * 4 + 2) // 3 + (len(after.encode()) * 4 + 2) // 3
+    assert len(masked) - len("Basic ***") <= neighbours + 4
+
+
+def test_a_mask_knows_exposed_variables_except_those_that_every_text_may_show() -> None:
+    environment = {"TOKEN": "t-12345", "HIDDEN": "h-12345", "FLAG": "1", "HOME": "/root", "LANG": "C.UTF-8"}
+    variables = Variables(environment, ["TOKEN", "FLAG", "HOME", "LANG", "TZ", "ABSENT"])
+    text = "t-12345 h-12345 1 /root C.UTF-8"
+    assert variables.mask.text(text) == "*** h-12345 1 /root C.UTF-8"
+    assert variables.with_secrets({"S": "h-12345"}).mask.text(text) == "*** *** 1 /root C.UTF-8"
 
 
 def test_a_mask_knows_the_lines_of_a_secret_and_its_cut_off_beginning() -> None:

@@ -65,6 +65,12 @@ async def listening(cache: Redis, stack: AsyncExitStack) -> ReadCache:
     return reads
 
 
+async def change(reads: ReadCache) -> None:
+    """Change what stands under `a`; the truth itself has changed already."""
+    async with reads.changing(NUMBERS, "a"):
+        pass
+
+
 @pytest.fixture
 async def two(cache: Redis) -> AsyncIterator[tuple[ReadCache, ReadCache]]:
     async with AsyncExitStack() as stack:
@@ -98,7 +104,7 @@ async def test_a_change_is_seen_at_once_where_it_was_made_and_soon_elsewhere(
     for reads in two:
         await reads.read(NUMBERS, "a", truth.load)
     truth.value = 1
-    await here.drop(NUMBERS, "a")
+    await change(here)
     assert await here.read(NUMBERS, "a", truth.load) == Number(value=1)
     await eventually(lambda: there.read(NUMBERS, "a", truth.load), lambda seen: seen == Number(value=1))
 
@@ -111,7 +117,7 @@ async def test_a_reader_who_began_before_a_change_does_not_put_the_old_state_bac
     slow = asyncio.create_task(there.read(NUMBERS, "a", truth.load))
     await eventually(lambda: asyncio.sleep(0, truth.asked), lambda asked: asked == 1)
     truth.value = 1
-    await here.drop(NUMBERS, "a")
+    await change(here)
     truth.held.set()
     assert await slow == Number(value=0)  # it asked before
     for reads in two:
@@ -135,7 +141,7 @@ async def test_many_readers_never_see_a_value_go_back(two: tuple[ReadCache, Read
     readers = [asyncio.create_task(reader()) for _ in range(10)]
     for number in range(1, 101):
         truth.value = number
-        await (here if number % 2 else there).drop(NUMBERS, "a")
+        await change(here if number % 2 else there)
     await eventually(lambda: here.read(NUMBERS, "a", truth.load), lambda seen: seen == Number(value=100))
     finished = True
     await asyncio.gather(*readers)
@@ -145,7 +151,7 @@ async def test_a_process_that_cannot_hear_keeps_nothing(cache: Redis, truth: Tru
     deaf = ReadCache(cache)
     await deaf.read(NUMBERS, "a", truth.load)
     truth.value = 1
-    await ReadCache(cache).drop(NUMBERS, "a")
+    await change(ReadCache(cache))
     assert await deaf.read(NUMBERS, "a", truth.load) == Number(value=1)
 
 
@@ -182,7 +188,7 @@ async def test_a_change_while_redis_is_away_is_dropped_everywhere_when_it_is_bac
         await reads.read(NUMBERS, "a", truth.load)
         own_redis.stop()
         truth.value = 1
-        await reads.drop(NUMBERS, "a")
+        await change(reads)
         assert await reads.read(NUMBERS, "a", truth.load) == Number(value=1)
         own_redis.start()
         # As if this Redis had only been out of reach, and still held the old value.
@@ -190,3 +196,31 @@ async def test_a_change_while_redis_is_away_is_dropped_everywhere_when_it_is_bac
 
         await eventually(lambda: cache.get("mcp-platform.read.number.a"), lambda text: text == "", within=15)
         assert await reads.read(NUMBERS, "a", truth.load) == Number(value=1)
+
+
+async def test_what_a_writer_commits_is_seen_by_those_who_come_later_though_it_says_nothing_more(
+    cache: Redis, truth: Truth
+) -> None:
+    await ReadCache(cache).read(NUMBERS, "a", truth.load)
+    async with ReadCache(cache).changing(NUMBERS, "a"):
+        truth.value = 1  # committed; a process that is killed here does nothing more
+        assert await ReadCache(cache).read(NUMBERS, "a", truth.load) == Number(value=1)
+
+
+async def test_a_drop_that_redis_refused_once_is_tried_again_and_nobody_here_sees_the_old_state(
+    two: tuple[ReadCache, ReadCache], truth: Truth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = two
+    for reads in two:
+        await reads.read(NUMBERS, "a", truth.load)
+    truth.value = 1
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("reset by peer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Redis, "set", refuse)
+        await change(here)
+        assert await here.read(NUMBERS, "a", truth.load) == Number(value=1)
+    await eventually(lambda: there.read(NUMBERS, "a", truth.load), lambda seen: seen == Number(value=1))
+    assert await here.read(NUMBERS, "a", truth.load) == Number(value=1)

@@ -6,7 +6,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Depends, Request, status
 
 from api.dependencies import PartsDep, public
-from api.v1.access.callers import Owner, SignedIn, session_of
+from api.v1.access.callers import InSession, Owner, SignedIn, session_of, still
 from api.v1.access.proof import Proof, with_proof
 from api.v1.answers import Message
 from mcp_platform.contracts.access import (
@@ -65,7 +65,7 @@ async def read_profile(caller: Owner, parts: PartsDep) -> Profile:
 async def change_profile(order: ChangeProfile, caller: SignedIn, parts: PartsDep) -> Profile:
     """Change the caller's name or e-mail address; 409 when it is taken."""
     async with parts.stores.write() as rows:
-        await rows.users.lock(caller.user_id)
+        caller = await still(rows, caller, Permission.ACCOUNT)
         user = await _own(rows, caller)
         changed = user.model_copy(update=order.model_dump(exclude_none=True))
         await rows.users.change(changed)
@@ -76,7 +76,7 @@ async def change_profile(order: ChangeProfile, caller: SignedIn, parts: PartsDep
 
 @router.post("/me/password")
 async def change_password(
-    order: ChangePassword, caller: SignedIn, parts: PartsDep, request: Request
+    order: ChangePassword, caller: InSession, parts: PartsDep, request: Request
 ) -> Message:
     """Change the caller's password, and end all their other sessions; API keys stay.
 
@@ -87,15 +87,20 @@ async def change_password(
         user = await _own(rows, caller)
     _check_password(new, user.username, user.email, "new_password")
     proof = Proof(user.username, order.current_password.get_secret_value(), password_only=True)
+    await with_proof(parts, request, proof, ProofFailed, "The current password is wrong", _nothing_more)
+    # Only now: hashing takes its place in the queue of all who sign in.
     password_hash = await hash_password(new)
-
-    async def change(rows: Rows[WriteSession], user: User) -> None:
+    async with parts.stores.write() as rows:
+        # Where the password was changed by another session meanwhile, this one has ended.
+        await still(rows, caller, None)
         await rows.users.set_password(user.id, password_hash)
         await rows.refresh_tokens.end_all(user.id, but=session_of(caller))
-
-    await with_proof(parts, request, proof, ProofFailed, "The current password is wrong", change)
     await parts.credentials.changed(caller.user_id)
     return Message(message="Password changed successfully; all other sessions have ended")
+
+
+async def _nothing_more(_rows: Rows[WriteSession], _user: User) -> None:
+    """Be content with the proof."""
 
 
 def _check_password(password: str, username: str, email: str, field: str) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request
 
 from api.dependencies import PartsDep
-from api.v1.access.callers import SignedIn
+from api.v1.access.callers import SignedIn, still
 from api.v1.access.proof import WRONG_CODE, Proof, code_is_right, with_proof
 from api.v1.answers import Message
 from mcp_platform.contracts.access import (
@@ -14,6 +14,7 @@ from mcp_platform.contracts.access import (
     ConfirmCode,
     ConfirmPassword,
     Enrolment,
+    Permission,
     Principal,
     RecoveryCodes,
     User,
@@ -57,7 +58,7 @@ async def confirm(order: ConfirmCode, caller: SignedIn, parts: PartsDep) -> Reco
     """Turn the second factor on by a code from the authenticator; answers with ten recovery codes, once."""
     codes = new_recovery_codes()
     async with parts.stores.write() as rows:
-        await rows.users.lock(caller.user_id)
+        await still(rows, caller, Permission.ACCOUNT)
         factor = await rows.factors.get(caller.user_id)
         if factor is None or factor.confirmed:
             raise Conflict(

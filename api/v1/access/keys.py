@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, status
 
 from api.dependencies import PartsDep
-from api.v1.access.callers import Owner, key_of
+from api.v1.access.callers import Owner, key_of, still
 from api.v1.answers import Deleted
 from mcp_platform.contracts.access import ApiKey, CreateApiKey, NewApiKey, Permission, Principal
-from mcp_platform.errors import Forbidden, NotFound, ValidationFailed
+from mcp_platform.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
 from mcp_platform.security.api_keys import api_key_hash, api_key_label, new_api_key
 from mcp_platform.security.permissions import SCOPES, within_scopes
 from storage.sql.engine import WriteSession
@@ -19,6 +19,7 @@ from storage.stores import Rows
 router = APIRouter(prefix="/auth/api-keys", tags=["Authentication"])
 
 _EVERYTHING = frozenset(Permission)
+_MOST_KEYS = 100
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, response_model_exclude_unset=True)
@@ -26,13 +27,16 @@ async def create_api_key(order: CreateApiKey, caller: Owner, parts: PartsDep) ->
     """Make an API key; this answer is the only one that shows it.
 
     It may do what its owner may, within `scopes`: `READ`, `WRITE`, `ADMIN` or single permissions. With
-    `mcp_ids` it is good for these MCPs alone. A key that makes a key passes its own bounds on.
+    `mcp_ids` it is good for these MCPs alone. A key that makes a key passes its own bounds on. 409 when the
+    account has 100 keys that hold.
     """
     now = datetime.now(UTC)
     _check(order, now)
     key = new_api_key()
     async with parts.stores.write() as rows:
-        bounds = await _bounds(rows, order, caller)
+        await still(rows, caller, Permission.ACCOUNT)
+        await _check_room(rows, caller, now)
+        bounds = await _bounds(rows, order, caller, now)
         unknown = await rows.api_keys.unknown_mcps(bounds.mcp_ids or [])
         if unknown:
             raise NotFound("mcp_tool", min(unknown))
@@ -62,6 +66,7 @@ async def list_api_keys(caller: Owner, parts: PartsDep) -> list[ApiKey]:
 async def revoke_api_key(key_id: UUID, caller: Owner, parts: PartsDep) -> Deleted:
     """End a key at once, everywhere."""
     async with parts.stores.write() as rows:
+        await still(rows, caller, Permission.ACCOUNT)
         if not await rows.api_keys.revoke(key_id, caller.user_id):
             raise NotFound("api_key", key_id)
     await parts.credentials.changed(caller.user_id)
@@ -78,16 +83,29 @@ def _check(order: CreateApiKey, now: datetime) -> None:
         )
 
 
-async def _bounds(rows: Rows[WriteSession], order: CreateApiKey, caller: Principal) -> CreateApiKey:
+async def _check_room(rows: Rows[WriteSession], caller: Principal, now: datetime) -> None:
+    """Keep an account, which is locked, from having more keys than anybody can oversee."""
+    if await rows.api_keys.count_living(caller.user_id, now) >= _MOST_KEYS:
+        raise Conflict(
+            f"This account has {_MOST_KEYS} API keys, and cannot have more: revoke one that is not needed",
+            resource_type="api_key",
+        )
+
+
+async def _bounds(
+    rows: Rows[WriteSession], order: CreateApiKey, caller: Principal, now: datetime
+) -> CreateApiKey:
     """Give the order with the bounds of the key that makes it, if a key makes it.
 
     Raises:
         Forbidden: The new key would be good for more than the one that makes it.
     """
     maker_id = key_of(caller)
-    maker = await rows.api_keys.get(maker_id) if maker_id else None
-    if maker is None:
+    if maker_id is None:
         return order
+    maker = await rows.api_keys.living(maker_id, now)
+    if maker is None:
+        raise Unauthorized
     bounds: dict[str, Any] = {
         "scopes": maker.scopes if order.scopes is None else order.scopes,
         "mcp_ids": maker.mcp_ids if order.mcp_ids is None else order.mcp_ids,

@@ -3,7 +3,8 @@
 The verdict on an attempt is given in one transaction that holds the account's and the address's count
 of failures. So of any number of guesses made at once, only as many are answered with right or wrong as
 one after the other would have been; the rest hears when to try again, be they right or wrong. A name
-that does not exist is counted, and takes as long, as one that does.
+that does not exist is counted, and takes as long, as one that does. An account's failures are counted by
+its id, so that another name does not begin anew, and only a proof with all its factors forgets them.
 """
 
 import math
@@ -16,7 +17,7 @@ from uuid import UUID
 from starlette.requests import HTTPConnection
 
 from api.parts import Parts
-from mcp_platform.client_address import client_address
+from mcp_platform.client_address import address_group, client_address
 from mcp_platform.contracts.access import User
 from mcp_platform.errors import PlatformError, RateLimited, SecondFactorNeeded
 from mcp_platform.security.passwords import verify_password
@@ -66,10 +67,10 @@ async def with_proof(
         RateLimited: After too many failures; right or wrong, this attempt does not count.
         SecondFactorNeeded: The password is right, and a code is missing.
     """
-    limits = _limits(parts, connection, proof.username)
     async with parts.stores.read() as rows:
-        _check_waiting(await rows.failures.waiting(limits, datetime.now(UTC)))
         account = await rows.users.find_by_username(proof.username)
+        limits = _limits(parts, connection, proof.username, account)
+        _check_waiting(await rows.failures.waiting(limits, datetime.now(UTC)))
     right = await verify_password(account.password_hash if account else None, proof.password)
     async with parts.stores.write() as rows:
         await rows.failures.lock(limits, datetime.now(UTC))
@@ -80,7 +81,8 @@ async def with_proof(
         if user is not None and not proof.password_only:
             problem = await _factor_problem(parts, rows, user.id, proof.code, now)
         if problem is None and user is not None:
-            await rows.failures.forget(limits[0].subject)
+            if not (proof.password_only and await rows.factors.confirmed([user.id])):
+                await rows.failures.forget(limits[0].subject)
             return await action(rows, user)
         await rows.failures.count(limits, now)
     raise refusal(problem or wrong)
@@ -119,12 +121,15 @@ async def _factor_problem(
     return None if await code_is_right(parts, rows, user_id, code.strip(), now) else WRONG_CODE
 
 
-def _limits(parts: Parts, connection: HTTPConnection, username: str) -> tuple[Limit, Limit]:
+def _limits(
+    parts: Parts, connection: HTTPConnection, username: str, account: Account | None
+) -> tuple[Limit, Limit]:
     security = parts.settings.security
     address = client_address(connection.scope, parts.settings.api.trusted_proxies)
+    who = f"account:{account.user.id}" if account else f"name:{username.strip().lower()[:_LONGEST_NAME]}"
     return (
-        Limit(f"account:{username.strip().lower()[:_LONGEST_NAME]}", security.lockout_threshold),
-        Limit(f"address:{address}", security.lockout_address_threshold),
+        Limit(who, security.lockout_threshold),
+        Limit(f"address:{address_group(address)}", security.lockout_address_threshold),
     )
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, status
 
 from api.audit import about
 from api.dependencies import PartsDep, Requires
-from api.v1.access.callers import check_within
+from api.v1.access.callers import check_within, still
 from api.v1.answers import Message
 from mcp_platform.contracts.access import CreateRole, Permission, Principal, Role, RoleDetails, RoleOrder
 from mcp_platform.errors import Conflict, NotFound
@@ -48,11 +48,11 @@ async def list_roles(caller: Reader, parts: PartsDep) -> list[RoleDetails]:
 async def create_role(order: CreateRole, caller: Maker, parts: PartsDep) -> RoleDetails:
     """Make a role of permissions that the caller has."""
     _check_custom(order.name)
-    _check_granted(caller, order)
     about("role", order.name)
     now = datetime.now(UTC)
     role = RoleDetails(**order.model_dump(), created_at=now, updated_at=now)
     async with parts.stores.write() as rows:
+        _check_granted(await still(rows, caller, Permission.USERS_APPOINT), order)
         await rows.roles.add(role)
     return role
 
@@ -61,9 +61,10 @@ async def create_role(order: CreateRole, caller: Maker, parts: PartsDep) -> Role
 async def change_role(name: RoleName, order: RoleOrder, caller: Maker, parts: PartsDep) -> RoleDetails:
     """Replace what a role may do; it acts on everybody who has it, at once."""
     _check_custom(name)
-    _check_granted(caller, order)
     async with parts.stores.write() as rows:
-        present = await _lock(rows, name, caller)
+        caller = await still(rows, caller, Permission.USERS_APPOINT, roles=(name,))
+        _check_granted(caller, order)
+        present = await _find(rows, name, caller)
         changed = present.model_copy(update={**order.model_dump(), "updated_at": datetime.now(UTC)})
         await rows.roles.change(changed)
     await parts.credentials.changed()
@@ -75,7 +76,8 @@ async def delete_role(name: RoleName, caller: Maker, parts: PartsDep) -> Message
     """Delete a role; 409 while somebody has it."""
     _check_custom(name)
     async with parts.stores.write() as rows:
-        await _lock(rows, name, caller)
+        caller = await still(rows, caller, Permission.USERS_APPOINT, roles=(name,))
+        await _find(rows, name, caller)
         holders = await rows.roles.holders(name)
         if holders:
             raise Conflict(
@@ -88,7 +90,8 @@ async def delete_role(name: RoleName, caller: Maker, parts: PartsDep) -> Message
     return Message(message="Role deleted successfully")
 
 
-async def _lock(rows: Rows[WriteSession], name: str, caller: Principal) -> RoleDetails:
+async def _find(rows: Rows[WriteSession], name: str, caller: Principal) -> RoleDetails:
+    """Give the role to change, which is locked."""
     role = await rows.roles.lock(name)
     if role is None:
         raise NotFound("role", name)

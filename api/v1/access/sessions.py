@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Form, Request
 from api.audit import signing_in
 from api.dependencies import PartsDep, public
 from api.parts import Parts
-from api.v1.access.callers import SignedIn, session_of
+from api.v1.access.callers import InSession, session_of, still
 from api.v1.access.proof import Proof, with_proof
 from api.v1.answers import Deleted, Message
 from mcp_platform.client_address import client_address
@@ -61,16 +61,17 @@ async def refresh(order: Refresh, parts: PartsDep, request: Request) -> TokenPai
 
 
 @router.post("/logout")
-async def sign_out(caller: SignedIn, parts: PartsDep) -> Message:
+async def sign_out(caller: InSession, parts: PartsDep) -> Message:
     """End this session: its tokens hold no longer."""
     async with parts.stores.write() as rows:
+        await still(rows, caller, None)
         await rows.refresh_tokens.end(session_of(caller), caller.user_id)
     await parts.credentials.changed(caller.user_id)
     return Message(message="Signed out successfully")
 
 
 @router.get("/sessions")
-async def list_sessions(caller: SignedIn, parts: PartsDep) -> list[Session]:
+async def list_sessions(caller: InSession, parts: PartsDep) -> list[Session]:
     """List the caller's sessions that go on, the one refreshed last first."""
     async with parts.stores.read() as rows:
         sessions = await rows.refresh_tokens.sessions(caller.user_id)
@@ -79,9 +80,10 @@ async def list_sessions(caller: SignedIn, parts: PartsDep) -> list[Session]:
 
 
 @router.delete("/sessions/{session_id}")
-async def end_session(session_id: UUID, caller: SignedIn, parts: PartsDep) -> Deleted:
+async def end_session(session_id: UUID, caller: InSession, parts: PartsDep) -> Deleted:
     """End one of the caller's sessions at once, everywhere."""
     async with parts.stores.write() as rows:
+        await still(rows, caller, None)
         if not await rows.refresh_tokens.end(session_id, caller.user_id):
             raise NotFound("session", session_id)
     await parts.credentials.changed(caller.user_id)

@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 
 from api.dependencies import PartsDep, Requires
-from api.v1.access.callers import check_within
+from api.v1.access.callers import check_within, still
 from api.v1.answers import Deleted, pages
 from mcp_platform.contracts.access import ChangeUser, Permission, Principal, Role, User, UserDetails
 from mcp_platform.contracts.base import Contract
-from mcp_platform.errors import Conflict, NotFound, ValidationFailed
+from mcp_platform.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from storage.sql.engine import WriteSession
 from storage.stores import Rows
 
@@ -74,7 +74,9 @@ async def change_user(user_id: UserId, order: ChangeUser, caller: Writer, parts:
     """
     async with parts.stores.write() as rows:
         administrators = await rows.users.lock_administrators()
-        user = await _lock(rows, caller, user_id)
+        given = () if order.role is None else (order.role,)
+        caller = await still(rows, caller, Permission.USERS_WRITE, accounts=(user_id,), roles=given)
+        user = await _find(rows, caller, user_id)
         if order.role is not None and order.role != user.role:
             await _check_role(rows, caller, order.role)
         changed = user.model_copy(update=order.model_dump(exclude_none=True))
@@ -93,7 +95,8 @@ async def delete_user(user_id: UserId, caller: Writer, parts: PartsDep) -> Delet
     """Delete an account; 409 while it owns MCPs or active deployments: disable it instead."""
     async with parts.stores.write() as rows:
         administrators = await rows.users.lock_administrators()
-        await _lock(rows, caller, user_id)
+        caller = await still(rows, caller, Permission.USERS_WRITE, accounts=(user_id,))
+        await _find(rows, caller, user_id)
         _check_another(administrators, user_id)
         owned = await rows.users.belongings(user_id)
         if owned.mcps or owned.deployments:
@@ -112,26 +115,35 @@ async def delete_user(user_id: UserId, caller: Writer, parts: PartsDep) -> Delet
 
 @router.delete("/{user_id}/mfa")
 async def turn_off_factor(user_id: UserId, caller: Writer, parts: PartsDep) -> Deleted:
-    """Turn off the second factor of somebody who lost it, and their recovery codes with it."""
+    """Turn off the second factor of somebody else who lost it, and their recovery codes with it."""
+    if user_id == caller.user_id:
+        raise Forbidden(
+            Permission.USERS_WRITE,
+            "Your own second factor you turn off by DELETE /api/v1/auth/me/mfa, with password and code;"
+            " when you lost it ask another administrator",
+        )
     async with parts.stores.write() as rows:
-        await _lock(rows, caller, user_id)
+        # Whoever locks two accounts locks the administrators first: so they wait for each other in order.
+        await rows.users.lock_administrators()
+        caller = await still(rows, caller, Permission.USERS_WRITE, accounts=(user_id,))
+        await _find(rows, caller, user_id)
         if not await rows.factors.remove(user_id):
             raise NotFound("second_factor", user_id, "This account has no second factor")
     return Deleted(message="The second factor is off", id=user_id)
 
 
-async def _lock(rows: Rows[WriteSession], caller: Principal, user_id: UUID) -> User:
-    """Give the account to change, which others leave alone meanwhile."""
-    account = await rows.users.lock(user_id)
-    if account is None:
+async def _find(rows: Rows[WriteSession], caller: Principal, user_id: UUID) -> User:
+    """Give the account to change, which is locked."""
+    user = await rows.users.get(user_id)
+    if user is None:
         raise NotFound("user", user_id)
-    held = await rows.roles.permissions(account.user.role)
+    held = await rows.roles.permissions(user.role)
     check_within(caller, held or frozenset(), "This account")
-    return account.user
+    return user
 
 
 async def _check_role(rows: Rows[WriteSession], caller: Principal, role: str) -> None:
-    given = await rows.roles.locked_permissions(role)
+    given = await rows.roles.permissions(role)
     if given is None:
         names = [*Role, *(found.name for found in await rows.roles.list())]
         raise ValidationFailed.at(

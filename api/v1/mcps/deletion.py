@@ -46,10 +46,9 @@ async def delete_mcp(
     await find_own_mcp(parts, mcp_id, caller)
     task_id = await _begin(parts, mcp_id, caller) if force else None
     if task_id is None:
-        async with parts.stores.write() as rows:
+        async with parts.stores.changing_mcp(mcp_id), parts.stores.write() as rows:
             if not await rows.mcps.delete(mcp_id):
                 raise NotFound("mcp_tool", mcp_id)
-        await parts.stores.mcp_changed(mcp_id)
         return McpDeleted(message="MCP tool deleted successfully", id=mcp_id)
     response.status_code = status.HTTP_202_ACCEPTED
     return McpDeleted(

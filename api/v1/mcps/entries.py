@@ -191,9 +191,8 @@ async def update_mcp(
     if order.config:
         await store_config(parts, changed.config_key, order.config)
     config = order.config or await searchable_config(parts, mcp.config_key)
-    async with parts.stores.write() as rows:
+    async with parts.stores.changing_mcp(mcp_id), parts.stores.write() as rows:
         await rows.mcps.update(changed, mcp.revision, caller.user_id, config)
-    await parts.stores.mcp_changed(mcp_id)
     response.headers["ETag"] = etag(changed)
     return McpChanged.model_validate(changed.model_dump())
 

@@ -153,9 +153,8 @@ async def roll_back_mcp(
         }
     )
     config = await searchable_config(parts, target.config_key)
-    async with parts.stores.write() as rows:
+    async with parts.stores.changing_mcp(mcp_id), parts.stores.write() as rows:
         await rows.mcps.update(changed, mcp.revision, caller.user_id, config, "rollback")
-    await parts.stores.mcp_changed(mcp_id)
     response.headers["ETag"] = etag(changed)
     return McpChanged.model_validate(changed.model_dump())
 

@@ -192,9 +192,13 @@ async def _known_value(
         return secrets.values[name], False
     async with parts.stores.read() as rows:
         found = (await rows.secrets.sealed(caller.user_id, [name])).get(name)
+        own = await rows.secrets.get(caller.user_id.hex, name)
     if found is None:
         return None, True
     secret_id, sealed = found
+    if own is None or own.id != secret_id:
+        # A shared one: to say that a value is the same would tell it to whoever guesses.
+        return None, False
     try:
         return parts.sealer.unseal(sealed, f"secret:{secret_id}").decode(), False
     except CannotUnseal:

@@ -20,7 +20,7 @@ class Limit:
     """What failures are counted by, and how many are free."""
 
     subject: str
-    """`account:<name>` or `address:<address>`."""
+    """`account:<id>`, `name:<a name that nobody has>` or `address:<address or network>`."""
     threshold: int
 
     def delay(self, failures: int) -> timedelta:

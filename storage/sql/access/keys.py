@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, or_, select, update
 
 from mcp_platform.contracts.access import ApiKey, Permission, User
 from storage.sql.access.accounts import user_of
@@ -46,10 +46,16 @@ class ApiKeyRepository(Repository[SessionT]):
         )
         return [_key(row) for row in await self._session.scalars(query)]
 
-    async def get(self, key_id: UUID) -> ApiKey | None:
-        """Find the key with this id, revoked or not."""
-        row = await self._session.get(ApiKeyRow, key_id)
+    async def living(self, key_id: UUID, now: datetime) -> ApiKey | None:
+        """Find the key with this id, as it is now, unless it was revoked or has expired."""
+        query = select(ApiKeyRow).where(ApiKeyRow.id == key_id, *_living(now))
+        row = await self._session.scalar(query.execution_options(populate_existing=True))
         return _key(row) if row else None
+
+    async def count_living(self, user_id: UUID, now: datetime) -> int:
+        """Count a user's keys that are neither revoked nor expired."""
+        query = select(func.count()).select_from(ApiKeyRow).where(ApiKeyRow.user_id == user_id, *_living(now))
+        return await self._session.scalar(query) or 0
 
     async def revoke(self: "ApiKeyRepository[WriteSession]", key_id: UUID, user_id: UUID) -> bool:
         """Revoke a user's key; false when the user has no such key."""
@@ -93,6 +99,10 @@ class ApiKeyRepository(Repository[SessionT]):
         """Tell which of these are no MCPs."""
         known = await self._session.scalars(select(McpRow.id).where(McpRow.id.in_(mcp_ids)))
         return set(mcp_ids) - set(known)
+
+
+def _living(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return ApiKeyRow.revoked_at.is_(None), or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > now)
 
 
 def _key(row: ApiKeyRow) -> ApiKey:

@@ -56,14 +56,6 @@ class RoleRepository(Repository[SessionT]):
         query = select(func.count(UserRow.id)).where(UserRow.role == name)
         return await self._session.scalar(query) or 0
 
-    async def locked_permissions(
-        self: "RoleRepository[WriteSession]", role: str
-    ) -> frozenset[Permission] | None:
-        """Tell what a role allows, and keep it so until this transaction ends."""
-        if role not in set(Role):
-            await self.lock(role)
-        return await self.permissions(role)
-
 
 def permissions_of(role: str, custom: Iterable[str] | None) -> frozenset[Permission]:
     """Tell what an account may do.

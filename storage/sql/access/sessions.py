@@ -98,6 +98,13 @@ class RefreshTokenRepository(Repository[SessionT]):
         user, custom = found
         return SessionOwner(user_of(user), permissions_of(user.role, custom))
 
+    async def lock(self: "RefreshTokenRepository[WriteSession]", family_id: UUID) -> bool:
+        """Keep a session from being ended until this transaction ends; false when it was ended before."""
+        living = select(TokenFamilyRow.id).where(
+            TokenFamilyRow.id == family_id, TokenFamilyRow.revoked_at.is_(None)
+        )
+        return await self._session.scalar(living.with_for_update()) is not None
+
     async def sessions(self, user_id: UUID) -> list[Session]:
         """List a user's sessions that go on, the one last refreshed first."""
         query = (
