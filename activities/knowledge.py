@@ -74,8 +74,10 @@ class KnowledgeActivities:
             if document is None:
                 return None
             body = await self._stores.documents.get(Collection.KNOWLEDGE, document.content_key)
-            text = body["text"] if body else ""
-            passages = await asyncio.to_thread(self._split, document.title, text)
+            if body is None:
+                # Indexed as nothing it would look done; and it may be back, with a backup of the store.
+                raise Unavailable(f"The text of document {document_id} is missing", part="documents")
+            passages = await asyncio.to_thread(self._split, document.title, body["text"])
             async with self._stores.write() as rows:
                 replaced = await rows.knowledge.replace_passages(
                     document_id, document.revision, passages, datetime.now(UTC)
@@ -86,21 +88,30 @@ class KnowledgeActivities:
 
     @activity.defn(name="knowledge.embed")
     async def embed(self, order: EmbedOrder) -> EmbedProgress:
-        """Embed some passages that lack it; answer with how many were and how many are left."""
+        """Embed some passages that lack it; answer with how many were and how many are left.
+
+        What searches go by comes first: a new model that cannot be reached hides no document's meaning.
+        """
+        if order.model and order.model != self._model:
+            return EmbedProgress(embedded=0, lacking=0, superseded=True)
         async with beating():
             embedded = lacking = 0
-            for name in [order.model] if order.model else await self._wanted_models():
+            for name in await self._models_of(order):
                 try:
-                    done = await self._embed_some(name, order.document_id)
+                    # The next one's turn comes when this one lacks nothing any more.
+                    done = 0 if embedded else await self._embed_some(name, order.document_id)
                 except Unavailable:
-                    if name == (order.model or self._model):
+                    if name == self._model:
                         raise
                     # A model that is on its way out; until it is, such passages are found by words.
                     logger.warning("former_model_not_asked", model=name)
                     continue
                 async with self._stores.read() as rows:
-                    lacking += await rows.knowledge.count_lacking(name, order.document_id)
+                    left = await rows.knowledge.count_lacking(name, order.document_id)
+                if done and not left and name != self._model and order.document_id:
+                    await self._freshen(order.document_id)
                 embedded += done
+                lacking += left
             return EmbedProgress(embedded=embedded, lacking=lacking)
 
     @activity.defn(name="knowledge.finish")
@@ -113,7 +124,9 @@ class KnowledgeActivities:
 
     @activity.defn(name="knowledge.activate")
     async def activate(self, model: str) -> bool:
-        """Let all searches go by this model; false when passages lack its embeddings."""
+        """Let all searches go by this model; false when passages lack it, or another is configured by now."""
+        if model != self._model:
+            return False
         async with self._stores.write() as rows:
             if await rows.knowledge.lacks_any(model):
                 return False
@@ -149,11 +162,14 @@ class KnowledgeActivities:
             complete = active == self._model and not await rows.knowledge.lacks_any(self._model)
         return None if complete else self._model
 
+    async def _models_of(self, order: EmbedOrder) -> list[str]:
+        return [order.model] if order.model else await self._wanted_models()
+
     async def _wanted_models(self) -> list[str]:
-        """List the configured model, and the one that searches still go by if it is another."""
+        """List the model that searches go by, and the configured one if it is another."""
         async with self._stores.read() as rows:
             active = await rows.knowledge.active_model()
-        return list(dict.fromkeys(name for name in (self._model, active) if name))
+        return list(dict.fromkeys(name for name in (active, self._model) if name))
 
     async def _embed_some(self, name: str, document_id: UUID | None) -> int:
         async with self._stores.read() as rows:
@@ -171,6 +187,12 @@ class KnowledgeActivities:
         async with self._stores.write() as rows:
             await rows.knowledge.add_embeddings(name, packed)
         return len(lacking)
+
+    async def _freshen(self, document_id: UUID) -> None:
+        """Have a document's new embeddings read, before the rest of its indexing is done."""
+        async with self._stores.write() as rows:
+            await rows.knowledge.freshen(document_id, datetime.now(UTC))
+        await self._tell(document_id)
 
     async def _tell(self, document_id: UUID) -> None:
         await self._stores.publish(Channel.KNOWLEDGE, {"document_id": str(document_id)})

@@ -18,6 +18,7 @@ from api.errors import install_error_handlers
 from api.openapi import install_openapi
 from api.opening import opened_parts
 from api.v1 import access, analysis, audit, deployments, knowledge, mcps, secrets, tasks
+from api.v1.knowledge.documents import DOCUMENTS_PATH, LONGEST_DOCUMENT
 from api.v1.knowledge.uploads import FORM_OVERHEAD, UPLOAD_PATH
 from gateway.app import Gateway
 from mcp_platform import __version__
@@ -70,8 +71,14 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
     install_error_handlers(app)
     install_openapi(app)
     # The one added last is the outermost: an id first, so that a refused body has one too.
-    uploads = {UPLOAD_PATH: settings.knowledge.max_upload_bytes + FORM_OVERHEAD}
-    app.add_middleware(BodyLimit, limit=settings.api.max_body_bytes, others=uploads)
+    limit = settings.api.max_body_bytes
+    longest = max(LONGEST_DOCUMENT, limit)
+    others = {
+        UPLOAD_PATH: settings.knowledge.max_upload_bytes + FORM_OVERHEAD,
+        DOCUMENTS_PATH: longest,
+        f"{DOCUMENTS_PATH}/": longest,
+    }
+    app.add_middleware(BodyLimit, limit=limit, others=others)
     app.add_middleware(AuditTrail)
     app.add_middleware(RequestContext)
     return app

@@ -23,7 +23,7 @@ class BodyLimit:
     Args:
         app: What is behind.
         limit: In bytes.
-        others: Limits of single paths.
+        others: Limits of single paths; one that ends with a slash is for those right beneath it.
     """
 
     def __init__(self, app: ASGIApp, limit: int, others: Mapping[str, int] | None = None) -> None:
@@ -36,7 +36,9 @@ class BodyLimit:
         if scope["type"] != "http" or scope["path"].startswith("/mcp/"):
             await self._app(scope, receive, send)
             return
-        limit = self._others.get(scope["path"], self._limit)
+        path: str = scope["path"]
+        above = f"{path.rpartition('/')[0]}/"
+        limit = self._others.get(path) or self._others.get(above) or self._limit
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdigit() and int(length) > limit:
             await self._refuse(limit, scope, receive, send)

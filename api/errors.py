@@ -7,25 +7,21 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
-from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.routing import compile_path
 from temporalio.service import RPCError, RPCStatusCode
 
-from api.dependencies import parts_of
 from mcp_platform.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
     PlatformError,
-    Unauthorized,
     Unavailable,
     ValidationFailed,
 )
 from mcp_platform.rendering import render_error
 from mcp_platform.request_context import current_request_id
-from storage.sql.repository import is_orphan
 
 _TEMPORAL_AWAY = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
 
@@ -55,8 +51,6 @@ def install_error_handlers(app: FastAPI) -> None:
             raise error
         return _answer(Unavailable("Temporal cannot be reached", part="temporal"))
 
-    app.add_exception_handler(IntegrityError, _orphaned)
-
     @app.exception_handler(RuntimeError)
     async def temporal_not_yet_reached(request: Request, error: RuntimeError) -> JSONResponse:
         if not _lazily_unconnected(error):
@@ -74,24 +68,6 @@ def problems_of(errors: list[Any]) -> list[dict[str, Any]]:
             problem["ctx"] = jsonable_encoder(context)
         problems.append(problem)
     return problems
-
-
-async def _orphaned(request: Request, error: Exception) -> JSONResponse:
-    """Answer those whose account was deleted while they made something for it; else it is our fault."""
-    if not is_orphan(error) or not await _caller_is_gone(request):
-        raise error
-    return _answer(Unauthorized())
-
-
-async def _caller_is_gone(request: Request) -> bool:
-    """Tell whether the caller's account was deleted since the request was admitted."""
-    parts = parts_of(request)
-    try:
-        caller = await parts.credentials.authenticate(request.headers)
-    except Unauthorized:
-        return True
-    async with parts.stores.read() as rows:
-        return await rows.users.get(caller.user_id) is None
 
 
 def _lazily_unconnected(error: RuntimeError) -> bool:
@@ -124,7 +100,7 @@ def _methods_of(request: Request) -> list[str]:
     path = request.url.path
     methods: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
-        if route.methods and compile_path(route.path_format or "")[0].match(path):
+        if route.methods and compile_path(route.path or "")[0].match(path):
             methods |= route.methods
     return sorted(methods)
 

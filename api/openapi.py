@@ -157,7 +157,7 @@ def _describe(operation: dict[str, Any], calls: list[object]) -> None:
         operation["summary"] = promise.rstrip(".")
     permission = "Needs no credential."
     if needed:
-        permission = f"Permission: `{needed[0]}`" if needed[0] else "Needs a session; no permission."
+        permission = f"Permission: `{needed[0]}`" if needed[0] else "Permission: none; a session is enough."
     operation["description"] = f"{rest}\n\n{permission}".strip()
 
 

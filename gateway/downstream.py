@@ -5,6 +5,7 @@ handlers are not used. One middleware takes every request before it is validated
 plain dictionaries, so fields that the SDK does not know pass through.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -63,9 +64,30 @@ class Downstream:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve while the block runs."""
-        async with self._manager.run():
+        """Serve while the block runs.
+
+        The SDK's sessions live in a task of their own. Its cancel scopes, left in a task that is itself
+        being cancelled as at Ctrl-C, raise a cancellation whose context is a circle, in which
+        `AsyncExitStack` of Python 3.11 turns for ever.
+        """
+        begun, end = asyncio.Event(), asyncio.Event()
+
+        async def own() -> None:
+            async with self._manager.run():
+                begun.set()
+                await end.wait()
+
+        owner = asyncio.create_task(own())
+        waiting = asyncio.create_task(begun.wait())
+        await asyncio.wait({owner, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if owner.done():
+            owner.result()
+        try:
             yield
+        finally:
+            end.set()
+            await owner
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, slug: str, user_id: UUID) -> None:
         """Serve one HTTP request; a session is only for the user and the slug that it began with."""

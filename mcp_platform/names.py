@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from typing import Final
+from urllib.parse import quote
 from uuid import UUID
 
 
@@ -64,8 +65,12 @@ def indexing_workflow_id(document_id: UUID) -> str:
     return f"index-document-{document_id}"
 
 
-REEMBED_WORKFLOW: Final = "reembed-knowledge"
-"""Id of the workflow that changes the knowledge base's embedding model."""
+def reembed_workflow_id(model: str) -> str:
+    """Give the id of the workflow that embeds the knowledge base with this model.
+
+    Each model has its own, so that one that never answers is not in the way of the next.
+    """
+    return f"reembed-knowledge-{quote(model, safe=':')[:200]}"
 
 
 class Collection(StrEnum):

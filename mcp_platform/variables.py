@@ -37,10 +37,10 @@ class UnknownVariable(Unresolvable):
 
     def __init__(self, name: str, with_shared: bool) -> None:
         # The same whether there is such a shared secret or not: who may not use it does not learn of it.
-        lacking = "" if with_shared else " (shared ones need secrets:use, which the author's role lacks)"
+        lacking = "" if with_shared else "; shared ones need secrets:use, which the author's role lacks"
         super().__init__(
             f"${{{name}}} is not known: the MCP's author can store it as a secret"
-            f" (PUT /api/v1/secrets/{name}){lacking}; or set {name} in the platform's environment"
+            f" (PUT /api/v1/secrets/{name}{lacking}); or set {name} in the platform's environment"
             " and list it in MCP_PLATFORM_REPLICAS__EXPOSED_ENVIRONMENT"
         )
         self.name = name

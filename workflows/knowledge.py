@@ -72,7 +72,10 @@ class IndexDocumentWorkflow(TaskWorkflow):
 
 @workflow.defn(name="knowledge.reembed")
 class ReembedWorkflow:
-    """Embed with another model what lacks it, then let searches go by that model."""
+    """Embed with another model what lacks it, then let searches go by that model.
+
+    It gives up when yet another model is configured meanwhile.
+    """
 
     @workflow.init
     def __init__(self, order: ReembedOrder) -> None:
@@ -91,6 +94,8 @@ class ReembedWorkflow:
             step = await workflow.execute_activity_method(
                 KnowledgeActivities.embed, EmbedOrder(model=order.model), **EMBEDDING
             )
+            if step.superseded:
+                return self._end(TaskState.CANCELLED, "Another model is configured by now")
             embedded += step.embedded
             self._advance(100 * embedded // max(embedded + step.lacking, 1), f"{embedded} passages embedded")
             if step.lacking == 0 and await self._activate(order.model):
@@ -98,9 +103,11 @@ class ReembedWorkflow:
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(ReembedOrder(model=order.model, embedded=embedded))
         await workflow.execute_activity_method(KnowledgeActivities.sweep, **SWEEPING)
-        self._status = self._status.model_copy(
-            update={"revision": self._status.revision + 1, "status": TaskState.COMPLETED, "progress": 100}
-        )
+        return self._end(TaskState.COMPLETED, "Completed", progress=100)
+
+    def _end(self, state: TaskState, message: str, **changes: int) -> TaskStatus:
+        changed = {"revision": self._status.revision + 1, "status": state, "message": message, **changes}
+        self._status = self._status.model_copy(update=changed)
         return self._status
 
     async def _activate(self, model: str) -> bool:

@@ -10,7 +10,7 @@ from temporalio.workflow import ParentClosePolicy
 from activities.monitoring import MonitoringActivities
 from mcp_platform.contracts.deployments import DeploymentOrder, Findings
 from mcp_platform.contracts.knowledge import IndexOrder, ReembedOrder
-from mcp_platform.names import REEMBED_WORKFLOW, deployment_workflow_id, indexing_workflow_id
+from mcp_platform.names import deployment_workflow_id, indexing_workflow_id, reembed_workflow_id
 from workflows.deployments import DeploymentWorkflow
 from workflows.knowledge import IndexDocumentWorkflow, ReembedWorkflow
 from workflows.policies import RECONCILING, SWEEPING
@@ -46,7 +46,7 @@ class ReconcileWorkflow:
             await workflow.start_child_workflow(
                 ReembedWorkflow.run,
                 ReembedOrder(model=model),
-                id=REEMBED_WORKFLOW,
+                id=reembed_workflow_id(model),
                 parent_close_policy=ParentClosePolicy.ABANDON,
             )
         except WorkflowAlreadyStartedError:

@@ -102,4 +102,7 @@ EMBEDDING = ActivityConfig(
         maximum_interval=timedelta(seconds=30),
     ),
 )
-"""One batch of passages through a model, which may be somebody's server: repeated until it is back."""
+"""One batch of passages through a model, which may be somebody's server: repeated until it is back.
+
+An attempt for a model that is not configured any more succeeds at once, so that none is repeated for ever.
+"""

@@ -45,7 +45,7 @@ class ImportFile(BaseModel):
         extra="allow",
         json_schema_extra={
             "anyOf": [
-                {"required": [field], "properties": {field: {"type": kind}}}
+                {"required": [field], "properties": {field: {"type": kind, "minLength": 1}}}
                 for field, kind in (("mcpServers", "object"), ("servers", "object"), ("name", "string"))
             ],
             "example": {"mcpServers": {"time": {"command": "uvx", "args": ["mcp-server-time"]}}},

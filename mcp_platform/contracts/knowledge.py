@@ -177,6 +177,8 @@ class FoundPassage(Contract):
     details: dict[str, Any]
     begins: int
     text: str
+    indexed_at: Moment
+    """How fresh the document's passages are."""
 
 
 class SearchMode(StrEnum):
@@ -244,6 +246,8 @@ class EmbedProgress(Contract):
 
     embedded: int
     lacking: int
+    superseded: bool = False
+    """The model that was ordered is not the configured one any more."""
 
 
 class DocumentIndexed(Contract):

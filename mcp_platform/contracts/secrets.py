@@ -50,7 +50,7 @@ SecretName = Annotated[
 class PutSecret(Order):
     """Body of `PUT /secrets/{name}`."""
 
-    value: Annotated[SecretStr, AfterValidator(_value)]
+    value: Annotated[SecretStr, Field(json_schema_extra={"minLength": 1}), AfterValidator(_value)]
     shared: StrictBool = False
 
 

@@ -30,8 +30,8 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: _VIEWER,
     Role.DEVELOPER: _DEVELOPER,
     # Anybody may register as a developer. A process replica runs commands as the platform's own user,
-    # and a configuration sends what it refers to wherever its author likes: so neither those nor
-    # shared secrets are for developers to use.
+    # and a configuration sends what it refers to wherever its author likes: so process replicas and
+    # shared secrets are for administrators, and for roles that they make.
     Role.ADMIN: frozenset(Permission),
 }
 

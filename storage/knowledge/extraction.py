@@ -5,6 +5,8 @@ import json
 import math
 import re
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
@@ -13,12 +15,17 @@ from urllib.parse import unquote
 import structlog
 
 from mcp_platform.contracts.knowledge import MAX_TEXT
+from mcp_platform.errors import Unavailable
 
 logger = structlog.get_logger(__name__)
 
 _SECONDS: Final = 30.0
 """How long the reading of one file may take."""
-_AT_ONCE: Final = asyncio.Semaphore(2)
+_PATIENCE: Final = 10.0
+"""How long a file may wait for its turn."""
+_MOST_WAITING: Final = 8
+_SMALL_PAGE: Final = 200_000
+"""Bytes of an HTML page that is read in a moment, and does not wait for large files."""
 
 _KINDS: Final = {
     ".txt": "text",
@@ -44,6 +51,53 @@ class Extracted:
     title: str | None
 
 
+class _Turns:
+    """Lets two files at once be read by processes, and a few wait."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(2)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and have it while the body runs."""
+        if self._waiting >= _MOST_WAITING:
+            raise _busy()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._free.acquire()
+        except TimeoutError:
+            raise _busy() from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+_LARGE: Final = _Turns()
+_SMALL: Final = _Turns()
+
+
+def turn_to_read(kind: str, size: int) -> AbstractAsyncContextManager[None]:
+    """Give a turn at reading a file of this kind and so many bytes, within which `extract` is called.
+
+    A file is best fetched into memory within it: of those that wait none is.
+
+    Raises:
+        Unavailable: Too many wait already, or the turn does not come within some seconds.
+    """
+    if kind == "text":
+        return nullcontext()
+    return (_SMALL if kind == "html" and size <= _SMALL_PAGE else _LARGE).turn()
+
+
+def _busy() -> Unavailable:
+    return Unavailable("Too many files are being read at present", part="extraction", retry_after=10)
+
+
 def kind_of(name: str, content_type: str | None) -> str:
     """Tell `text`, `html` or `pdf` by a file's name, or else by its content type.
 
@@ -66,8 +120,7 @@ async def extract(content: bytes, kind: str) -> Extracted:
     if kind == "text":
         found = _plain(content)
     else:
-        async with _AT_ONCE:
-            found = await _by_process(content, kind)
+        found = await _by_process(content, kind)
     if not found.text.strip():
         remedy = "; a scanned one needs text recognition first" if kind == "pdf" else ""
         raise Unreadable(f"has no text{remedy}")

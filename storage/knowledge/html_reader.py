@@ -1,14 +1,18 @@
 """Reads an HTML page: `python -m storage.knowledge.html_reader <characters> <seconds>`."""
 
 import re
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Final
 
 from bs4 import BeautifulSoup, Tag
-from bs4.element import Comment, Doctype, NavigableString
+from bs4.element import CData, Comment, Doctype, NavigableString
 
 from storage.knowledge.reader import clean, serve
 
-_SKIPPED: Final = frozenset({"script", "style", "template", "noscript", "svg", "iframe", "head", "nav"})
+_SKIPPED: Final = frozenset(
+    {"script", "style", "template", "noscript", "svg", "iframe", "head", "title", "nav"}
+)
 _BLOCKS: Final = frozenset(
     [
         "address",
@@ -30,7 +34,6 @@ _BLOCKS: Final = frozenset(
         "main",
         "ol",
         "p",
-        "pre",
         "section",
         "table",
         "tr",
@@ -38,6 +41,12 @@ _BLOCKS: Final = frozenset(
     ]
 )
 _HEADINGS: Final = {f"h{level}": "#" * level for level in range(1, 7)}
+
+
+class _AsItIs(str):
+    """A piece whose white space counts."""
+
+    __slots__ = ()
 
 
 def read_html(content: bytes, _longest: int) -> dict[str, str]:
@@ -49,16 +58,27 @@ def read_html(content: bytes, _longest: int) -> dict[str, str]:
         _write(page.body or page, pieces)
     except (RecursionError, ValueError) as error:
         return {"problem": f"is no HTML that can be read ({type(error).__name__})"}
-    lines = (" ".join(line.split()) for line in "".join(pieces).split("\n"))
-    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
-    return {"text": clean(text), "title": clean(title)}
+    return {"text": clean(_joined(pieces)), "title": clean(title)}
+
+
+def _joined(pieces: Iterable[str]) -> str:
+    parts: list[str] = []
+    for as_it_is, group in groupby(pieces, key=lambda piece: isinstance(piece, _AsItIs)):
+        text = "".join(group)
+        parts.append(text if as_it_is else _tidy(text))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _tidy(text: str) -> str:
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
 def _write(element: Tag, pieces: list[str]) -> None:
     for child in element.children:
         if isinstance(child, NavigableString):
             if not isinstance(child, Comment | Doctype):
-                pieces.append(str(child) if element.name == "pre" else str(child).replace("\n", " "))
+                pieces.append(str(child).replace("\n", " "))
         elif isinstance(child, Tag) and child.name not in _SKIPPED:
             _write_element(child, pieces)
 
@@ -69,6 +89,8 @@ def _write_element(element: Tag, pieces: list[str]) -> None:
         pieces.append(f"\n\n{_HEADINGS[name]} {' '.join(element.get_text(' ').split())}\n\n")
     elif name == "br":
         pieces.append("\n")
+    elif name == "pre":
+        pieces += ["\n\n", _fenced(element), "\n\n"]
     elif name in _BLOCKS:
         pieces.append("\n- " if name == "li" else "\n" if name == "tr" else "\n\n")
         _write(element, pieces)
@@ -77,6 +99,20 @@ def _write_element(element: Tag, pieces: list[str]) -> None:
         if name in {"td", "th"}:
             pieces.append(" ")
         _write(element, pieces)
+
+
+def _fenced(element: Tag) -> _AsItIs:
+    """Give preformatted text as it stands, as a code block of Markdown."""
+    lines: list[str] = []
+    for part in element.descendants:
+        if isinstance(part, Tag):
+            lines.append("\n" if part.name == "br" else "")
+        elif type(part) in {NavigableString, CData}:
+            lines.append(str(part))
+    text = "".join(lines).strip("\r\n").rstrip()
+    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return _AsItIs(f"{fence}\n{text}\n{fence}" if text else "")
 
 
 if __name__ == "__main__":

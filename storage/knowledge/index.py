@@ -36,9 +36,11 @@ from storage.knowledge.words import TermIds
 WORDS_WEIGHT: Final = 0.3
 _SHARE: Final = (0.1, 0.6)
 """The least and the most that words count in a hybrid score."""
-MEANING_FLOOR: Final = 0.2
+MEANING_FLOOR: Final = 0.26
 WORDS_FLOOR: Final = 0.1
 """What is below both is no find."""
+STRANGE_FLOOR: Final = 0.35
+"""The floor of meaning for a query none of whose words any passage has, which may be no words at all."""
 _CANDIDATES: Final = 200
 _MOST_TERMS: Final = 32
 _COMPACTED_BELOW: Final = 0.6
@@ -50,6 +52,8 @@ class Hit:
     """The best passage of a document, and its score."""
 
     document_id: UUID
+    stamp: int
+    """Which state of the document the index has."""
     ordinal: int
     score: float
 
@@ -68,6 +72,7 @@ class _Question:
     weights: Scores
     average_length: float
     vector: Vectors | None
+    meaning_floor: float
     mode: SearchMode
     filters: Filters
 
@@ -131,11 +136,10 @@ class KnowledgeIndex:
             while kept and kept[-1].living_size <= 2 * size:
                 joining.append(kept.pop())
                 size += joining[-1].living_size
-            # A search that began before goes on with the old ones, which are left as they are.
             added = merge(joining, outdated, added) if joining else added
-        for segment in kept:
-            segment.mark_gone(outdated)
+        kept = [segment.without(outdated) for segment in kept]
         present = [*kept, added] if added else kept
+        # At once: a search sees either the former state of a document or the new one.
         self._segments = tuple(_compacted(segment) for segment in present if segment.living_size)
 
     def load(self, documents: Sequence[IndexedDocument]) -> None:
@@ -177,7 +181,7 @@ class KnowledgeIndex:
         for number, each in enumerate(judged):
             words = each.words[each.places]
             scores = words_share * words + (1 - words_share) * each.meaning
-            alike = (words >= WORDS_FLOOR) | (each.meaning >= MEANING_FLOOR)
+            alike = (words >= WORDS_FLOOR) | (each.meaning >= question.meaning_floor)
             good = np.flatnonzero(alike)
             ranked += [(float(scores[place]), number, int(each.places[place])) for place in good]
         ranked.sort(reverse=True)
@@ -200,7 +204,8 @@ def _question(
     weights = np.log(1 + (passages - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
     average = sum(segment.length_total for segment in segments) / max(passages, 1)
     wanted = None if mode is SearchMode.TEXT else vector
-    return _Question(terms, weights, average, wanted, mode, filters)
+    floor = MEANING_FLOOR if frequency.any() else STRANGE_FLOOR
+    return _Question(terms, weights, average, wanted, floor, mode, filters)
 
 
 def _judge(segment: Segment, question: _Question) -> _Judged:

@@ -17,7 +17,7 @@ from mcp_platform.contracts.knowledge import FoundPassage, SearchFilters, Search
 from mcp_platform.errors import PlatformError, Unavailable
 from mcp_platform.names import Channel
 from storage.cache import listen
-from storage.knowledge.index import Found, KnowledgeIndex
+from storage.knowledge.index import Found, Hit, KnowledgeIndex
 from storage.knowledge.memory import give_back
 from storage.knowledge.models import EmbeddingModel, Vectors
 from storage.knowledge.segments import Filters, IndexedDocument, IndexedPassage
@@ -32,6 +32,8 @@ _LOADED_AT_ONCE: Final = 500
 _OVERLAP: Final = timedelta(minutes=5)
 """How far the clocks of two workers may differ, together with the time that a transaction takes."""
 _RETRY_DELAY: Final = 1.0
+_MOST_REPEATED: Final = 3
+"""How often a search takes in what changed under it, before it shows what it has."""
 _MODEL_REST: Final = 5.0
 """Seconds for which a model that did not answer is not asked again."""
 
@@ -78,6 +80,7 @@ class Library:
         self._changed: set[UUID] = set()
         self._missed = True
         self._graphs: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
         self._closing = threading.Event()
 
     @asynccontextmanager
@@ -111,16 +114,30 @@ class Library:
         index = await self._loaded()
         vector = await self._vector(order, index.model)
         mode = SearchMode.TEXT if vector is None else order.mode
-        found: Found = await asyncio.to_thread(_search, index, order, vector, mode)
-        async with self._stores.read() as rows:
-            keys = [(hit.document_id, hit.ordinal) for hit in found.hits]
-            shown = await rows.knowledge.show(keys) if keys else {}
+        found, shown = await self._found(index, order, vector, mode)
+        for _ in range(_MOST_REPEATED):
+            # The passages that were judged are not those that are stored by now.
+            outdated = {hit.document_id for hit in found.hits if _outdated(hit, shown)}
+            if not outdated:
+                break
+            await self._take_in(index, outdated)
+            found, shown = await self._found(index, order, vector, mode)
         answers = [
             (passage, hit.score)
             for hit in found.hits
             if (passage := shown.get((hit.document_id, hit.ordinal))) is not None
         ]
         return Answer(answers, found.total - (len(found.hits) - len(answers)), mode)
+
+    async def _found(
+        self, index: KnowledgeIndex, order: SearchKnowledge, vector: Vectors | None, mode: SearchMode
+    ) -> tuple[Found, dict[tuple[UUID, int], FoundPassage]]:
+        found: Found = await asyncio.to_thread(_search, index, order, vector, mode)
+        keys = [(hit.document_id, hit.ordinal) for hit in found.hits]
+        if not keys:
+            return found, {}
+        async with self._stores.read() as rows:
+            return found, await rows.knowledge.show(keys)
 
     async def _loaded(self) -> KnowledgeIndex:
         try:
@@ -196,8 +213,8 @@ class Library:
         if self._index is None or self._index.model != name:
             await self._load(name)
             missed = True
-        if changed:
-            await self._take_in(changed)
+        if changed and self._index is not None:
+            await self._take_in(self._index, changed)
         if missed:
             await self._compare()
         self._ensure_graphs()
@@ -227,19 +244,27 @@ class Library:
                 milliseconds=round((time.monotonic() - began) * 1000),
             )
 
-    async def _take_in(self, document_ids: Collection[UUID]) -> None:
+    async def _take_in(self, index: KnowledgeIndex, document_ids: Collection[UUID]) -> None:
         """Read these documents anew, and forget those that are gone."""
-        index = self._index
-        if index is None:
-            return
         ids = list(document_ids)
         for begin in range(0, len(ids), _LOADED_AT_ONCE):
             some = ids[begin : begin + _LOADED_AT_ONCE]
-            async with self._stores.read() as rows:
-                documents = await rows.knowledge.indexed(some)
-                passages = await _passages(rows, documents, index.model)
-            gone = set(some) - {document.id for document in documents}
-            await asyncio.to_thread(index.replace, _prepared(index, documents, passages), gone)
+            # One after the other, from the reading on: what was read first must not be put in last.
+            async with self._changing:
+                await self._replace(index, some)
+
+    async def _replace(self, index: KnowledgeIndex, ids: Collection[UUID]) -> None:
+        async with self._stores.read() as rows:
+            documents = await rows.knowledge.indexed(ids)
+            passages = await _passages(rows, documents, index.model)
+        gone = set(ids) - {document.id for document in documents}
+        replacing = asyncio.to_thread(index.replace, _prepared(index, documents, passages), gone)
+        # A request may be given up, and a thread cannot: the next one must wait for it all the same.
+        task = asyncio.create_task(replacing)
+        try:
+            await asyncio.shield(task)
+        finally:
+            await asyncio.wait({task})
 
     async def _compare(self) -> None:
         """Read anew what changed unheard, and forget what went unheard."""
@@ -256,7 +281,7 @@ class Library:
                 ids = await rows.knowledge.indexed_ids()
                 stale |= index.ids() ^ ids
         if stale:
-            await self._take_in(stale)
+            await self._take_in(index, stale)
         self._newest = max([self._newest, *(moment for _, moment in recent)])
 
     def _ensure_graphs(self) -> None:
@@ -269,6 +294,11 @@ class Library:
 
 async def _passages(rows: Rows[Any], documents: Sequence[StoredDocument], model: str) -> list[StoredPassage]:
     return await rows.knowledge.passages_of([document.id for document in documents], model)
+
+
+def _outdated(hit: Hit, shown: dict[tuple[UUID, int], FoundPassage]) -> bool:
+    passage = shown.get((hit.document_id, hit.ordinal))
+    return passage is None or _stamp(passage.indexed_at) != hit.stamp
 
 
 def _document_id(data: dict[str, Any]) -> UUID | None:
@@ -308,7 +338,12 @@ def _indexed(
 
 
 def _number(index: KnowledgeIndex, kind: str, word: str | None) -> int:
-    return -1 if word is None else index.number_of(f"{kind}:{word}")
+    return -1 if word is None else index.number_of(_key(kind, word))
+
+
+def _key(kind: str, word: str) -> str:
+    # `zh-CN` and `zh-cn` are one language.
+    return f"{kind}:{word.lower() if kind == 'language' else word}"
 
 
 def _search(index: KnowledgeIndex, order: SearchKnowledge, vector: Vectors | None, mode: SearchMode) -> Found:
@@ -318,10 +353,10 @@ def _search(index: KnowledgeIndex, order: SearchKnowledge, vector: Vectors | Non
 
 def _filters(index: KnowledgeIndex, wanted: SearchFilters) -> Filters:
     def number(kind: str, word: str | None) -> int | None:
-        return None if word is None else index.known_number(f"{kind}:{word}")
+        return None if word is None else index.known_number(_key(kind, word))
 
     return Filters(
-        tags=tuple(index.known_number(f"tag:{tag}") for tag in wanted.tags),
+        tags=tuple(index.known_number(_key("tag", tag)) for tag in wanted.tags),
         source=number("source", wanted.source),
         language=number("language", wanted.language),
         created_after=wanted.created_after.timestamp() if wanted.created_after else None,

@@ -17,7 +17,7 @@ _MOST: Final = 5_000
 """A document of more passages than this is all headings: they are not looked at then."""
 
 _HEADING: Final = re.compile(r"(#{1,6})[ \t]+(\S.*)")
-_FENCE: Final = re.compile(r"[ ]{0,3}(```|~~~)")
+_FENCE: Final = re.compile(r"[ ]{0,3}(`{3,}|~{3,})")
 _CLOSING: Final = "\"')\\]\u2019\u201d\u300d\u300f\uff09"
 _SENTENCE_END: Final = re.compile(
     rf"(?<=[.!?\u2026])[{_CLOSING}]*\s+|[\u3002\uff01\uff1f\uff1b][{_CLOSING}]*\s*|\n\s*"
@@ -62,13 +62,14 @@ class _Section:
 def _sections(text: str) -> Iterator[_Section]:
     path: list[tuple[int, str]] = []
     section = _Section([], (0, 0))
-    fenced = False
+    fence = ""
     begins: int | None = None
     place = 0
     for line in text.splitlines(keepends=True):
-        fenced ^= _FENCE.match(line) is not None
-        heading = None if fenced else _HEADING.match(line.rstrip())
-        if heading or (not line.strip() and not fenced):
+        if (marks := _FENCE.match(line)) and marks[1].startswith(fence):
+            fence = "" if fence else marks[1]
+        heading = None if fence else _HEADING.match(line.rstrip())
+        if heading or (not line.strip() and not fence):
             if begins is not None:
                 section.paragraphs.append((begins, place))
             begins = None

@@ -1,10 +1,11 @@
 """A part of the search index: some documents with the postings and vectors of their passages.
 
-A segment's arrays never change, apart from the marks of documents that are gone. What is new becomes a
-segment of its own, and small ones are merged; see `storage.knowledge.index`.
+A segment never changes, so that a search sees one state of it; it only gets a graph after a while. What
+is new becomes a segment of its own, and small ones are merged; see `storage.knowledge.index`.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -100,8 +101,15 @@ class _Postings:
     counts: NDArray[np.uint8]
 
 
+@dataclass
+class _Graph:
+    """What leads to the nearest vectors, once it is made; copies of a segment have one together."""
+
+    made: NearestVectors | None = None
+
+
 class Segment:
-    """Some documents. Reading is safe while `mark_gone` runs in another thread."""
+    """Some documents."""
 
     def __init__(self, documents: _Documents, passages: _Passages, postings: _Postings) -> None:
         self._documents = documents
@@ -109,7 +117,7 @@ class Segment:
         self._postings = postings
         self._slots = {row.tobytes(): slot for slot, row in enumerate(documents.ids)}
         self._living = np.ones(len(documents.ids), dtype=np.bool_)
-        self._graph: NearestVectors | None = None
+        self._graph = _Graph()
         self.size = len(passages.document)
         self.living_size = self.size
         self.length_total = float(passages.length.sum())
@@ -124,7 +132,7 @@ class Segment:
     @property
     def wants_graph(self) -> bool:
         """Whether it is large enough for a graph, and has none yet."""
-        return self._graph is None and self.size > GRAPH_ABOVE and self.dimensions > 0
+        return self._graph.made is None and self.size > GRAPH_ABOVE and self.dimensions > 0
 
     def stamp(self, document_id: UUID) -> int | None:
         """Tell which state of this document it has."""
@@ -139,13 +147,16 @@ class Segment:
         """Count the documents that are not gone."""
         return int(self._living.sum())
 
-    def mark_gone(self, ids: Collection[bytes]) -> None:
-        """Find these documents no more."""
-        for each in ids:
-            slot = self._slots.get(each)
-            if slot is not None:
-                self._living[slot] = False
-        self.living_size = int(self._living[self._passages.document].sum())
+    def without(self, ids: Collection[bytes]) -> "Segment":
+        """Give this segment with these documents marked as gone."""
+        slots = [slot for each in ids if (slot := self._slots.get(each)) is not None]
+        if not slots:
+            return self
+        changed = copy(self)
+        changed._living = self._living.copy()
+        changed._living[slots] = False
+        changed.living_size = int(changed._living[self._passages.document].sum())
+        return changed
 
     def build_graph(self, given_up: Callable[[], bool]) -> None:
         """Make the graph; takes seconds, during which searches go on without it."""
@@ -162,7 +173,7 @@ class Segment:
                 return
             some = self._passages.vectors[begin : begin + _ADDED_AT_ONCE]
             graph.add(np.arange(begin, begin + len(some)), some, threads=1)
-        self._graph = graph
+        self._graph.made = graph
 
     def admitted(self, filters: Filters) -> Mask:
         """Mark the passages of living documents that pass the filters."""
@@ -217,8 +228,9 @@ class Segment:
             return places[best(self.cosines(query, places), limit, above=-1.5)]
         wanted = min(limit * self.size // max(left, 1) + 1, _MOST_ASKED_OF_GRAPH, self.size)
         half = query.astype(np.float16)
-        if self._graph is not None:
-            found = self._graph.search(half, wanted).keys
+        graph = self._graph.made
+        if graph is not None:
+            found = graph.search(half, wanted).keys
         else:
             found = exact_search(self._passages.vectors, half, wanted, MetricKind.IP, exact=True).keys
         places = found.astype(np.int32)
@@ -243,10 +255,14 @@ class Segment:
         """Tell which of its documents a passage belongs to, by number."""
         return int(self._passages.document[place])
 
-    def passage_at(self, place: int) -> tuple[UUID, int]:
-        """Tell a passage's document and ordinal."""
-        slot = self._passages.document[place]
-        return UUID(bytes=self._documents.ids[slot].tobytes()), int(self._passages.ordinal[place])
+    def passage_at(self, place: int) -> tuple[UUID, int, int]:
+        """Tell a passage's document, that one's state, and the passage's ordinal."""
+        known, slot = self._documents, self._passages.document[place]
+        return (
+            UUID(bytes=known.ids[slot].tobytes()),
+            int(known.stamps[slot]),
+            int(self._passages.ordinal[place]),
+        )
 
     def _find(self, terms: TermIds) -> tuple[NDArray[np.intp], Mask]:
         own = self._postings.terms

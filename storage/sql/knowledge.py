@@ -78,7 +78,7 @@ class KnowledgeRepository(Repository[SessionT]):
         if source is not None:
             query = query.where(KnowledgeDocumentRow.source == source)
         if language is not None:
-            query = query.where(KnowledgeDocumentRow.language == language)
+            query = query.where(KnowledgeDocumentRow.language == language.lower())
         rows, total = await self._rows(query, page, page_size)
         return Page([_document(row) for row in rows], total)
 
@@ -150,6 +150,11 @@ class KnowledgeRepository(Repository[SessionT]):
         for some in _batches(rows):
             await self._session.execute(insert(KnowledgePassageRow), some)
         return True
+
+    async def freshen(self: "KnowledgeRepository[WriteSession]", document_id: UUID, moment: datetime) -> None:
+        """Record that searches have something new to read of this document."""
+        there = update(KnowledgeDocumentRow).where(KnowledgeDocumentRow.id == document_id)
+        await self._session.execute(there.values(indexed_at=moment))
 
     async def finish(
         self: "KnowledgeRepository[WriteSession]", document_id: UUID, revision: int, moment: datetime
@@ -297,6 +302,7 @@ class KnowledgeRepository(Repository[SessionT]):
                 *key,
                 KnowledgeDocumentRow.title,
                 KnowledgeDocumentRow.details,
+                KnowledgeDocumentRow.indexed_at,
                 KnowledgePassageRow.begins,
                 KnowledgePassageRow.text,
             )
@@ -334,10 +340,12 @@ def _batches(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
 
 def _values(document: Document) -> dict[str, Any]:
     details = document.details
+    language = details.get("language")
     tags = "".join(f"{tag}\n" for tag in details.get("tags", []))
     return document.model_dump() | {
         "source": details.get("source"),
-        "language": details.get("language"),
+        # `zh-CN` and `zh-cn` are one language; `details` keeps what was given.
+        "language": language.lower() if language else None,
         "tags_text": f"\n{tags}",
     }
 

@@ -55,13 +55,3 @@ def is_duplicate(error: IntegrityError) -> bool:
     if name is not None:
         return name in {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}
     return error.orig is not None and error.orig.args[0] == 1062
-
-
-def is_orphan(error: Exception) -> bool:
-    """Tell whether the row that a new one belongs to does not exist (any more)."""
-    if not isinstance(error, IntegrityError):
-        return False
-    name = getattr(error.orig, "sqlite_errorname", None)
-    if name is not None:
-        return bool(name == "SQLITE_CONSTRAINT_FOREIGNKEY")
-    return error.orig is not None and bool(error.orig.args[0] == 1452)

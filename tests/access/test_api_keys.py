@@ -1,11 +1,14 @@
 """API keys: what they may do, for which MCPs, for how long, and when they were used."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import update
 
+from storage.sql.tables import ApiKeyRow
 from tests.access.people import appoint, new_key, person, with_key
 from tests.platform import RunningPlatform
 
@@ -163,6 +166,22 @@ async def test_a_key_of_one_mcp_does_nothing_that_concerns_others_or_the_account
     ):
         answer = await bound.request(method, f"/api/v1{path}", json=body)
         assert answer.status_code == 403, (path, answer.text)
+
+
+async def test_an_account_has_a_hundred_keys_that_hold_and_no_more(platform: RunningPlatform) -> None:
+    one = await person(platform)
+    kept = [await new_key(one.caller) for _ in range(98)]
+    orders = [one.caller.post("/api/v1/auth/api-keys", json={"name": "test"}) for _ in range(4)]
+    answers = await asyncio.gather(*orders)
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 409, 409]
+    refused = next(answer.json() for answer in answers if answer.status_code == 409)
+    assert (refused["error_code"], "100" in refused["detail"]) == ("CONFLICT", True)
+    assert (await one.caller.delete(f"/api/v1/auth/api-keys/{kept[0]['id']}")).status_code == 200
+    await new_key(one.caller)
+    async with platform.parts.stores.database.write() as session:
+        ended = update(ApiKeyRow).where(ApiKeyRow.id == UUID(kept[1]["id"]))
+        await session.execute(ended.values(expires_at=datetime.now(UTC)))
+    await new_key(one.caller)
 
 
 async def test_the_list_says_what_a_key_is_good_for_and_when_it_was_used(platform: RunningPlatform) -> None:

@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import delete, select, update
 
+from api.v1.access import accounts
+from mcp_platform.security import passwords
 from storage.sql.tables import SignInFailureRow
 from tests.access.people import person, try_to_sign_in
 from tests.platform import PASSWORD, RunningPlatform
@@ -102,6 +104,25 @@ async def test_a_success_forgets_the_failures_of_the_account(strict: RunningPlat
     assert await fail(strict, one.username, 3) == [401, 401, 401]
 
 
+async def test_another_name_does_not_begin_anew(strict: RunningPlatform) -> None:
+    one = await person(strict)
+    assert await fail(strict, one.username, 3) == [401] * 3
+    name = f"new-{one.username}"
+    assert (await one.caller.patch("/api/v1/auth/me", json={"username": name})).status_code == 200
+    assert (await try_to_sign_in(strict.caller(), name, PASSWORD, origin())).status_code == 429
+
+
+async def test_ipv6_addresses_of_one_network_count_together(strict: RunningPlatform) -> None:
+    network = f"2001:db8:{uuid4().int % 65536:x}:{uuid4().int % 65536:x}"
+    caller = strict.caller()
+    statuses = []
+    for number in range(1, 8):
+        headers = {"X-Forwarded-For": f"{network}::{number}"}
+        answer = await try_to_sign_in(caller, f"n{uuid4().hex[:8]}", "not the password", headers)
+        statuses.append(answer.status_code)
+    assert statuses == [401] * 6 + [429]
+
+
 async def test_one_address_that_tries_many_names_has_to_wait(strict: RunningPlatform) -> None:
     one = await person(strict)
     headers = origin()
@@ -155,6 +176,28 @@ async def test_a_wrong_current_password_counts_too(strict: RunningPlatform) -> N
     ]
     assert [answer.status_code for answer in changes] == [403, 403, 403, 429]
     assert (await try_to_sign_in(strict.caller(), one.username, PASSWORD, origin())).status_code == 429
+
+
+async def test_a_new_password_is_hashed_only_for_who_proved_the_old_one(
+    strict: RunningPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await person(strict)
+    hashed: list[str] = []
+
+    async def hash_password(password: str) -> str:
+        hashed.append(password)
+        return await passwords.hash_password(password)
+
+    monkeypatch.setattr(accounts, "hash_password", hash_password)
+    for old, statuses in (("not the password", [403, 403, 403, 429]), (PASSWORD, [429])):
+        order = {"current_password": old, "new_password": "another good password"}
+        for status in statuses:
+            answer = await one.caller.post("/api/v1/auth/me/password", json=order, headers=origin())
+            assert answer.status_code == status
+    assert hashed == []
+    await let_the_delay_pass(strict, f"account:{one.id}")
+    answer = await one.caller.post("/api/v1/auth/me/password", json=order, headers=origin())
+    assert (answer.status_code, hashed) == (200, ["another good password"])
 
 
 async def test_a_disabled_account_is_answered_like_a_wrong_password(strict: RunningPlatform) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.access.people import appoint, person
 from tests.access.test_users import change, lesser_administrator
-from tests.platform import Caller, RunningPlatform
+from tests.platform import PASSWORD, Caller, RunningPlatform
 
 
 def role(**changes: Any) -> dict[str, Any]:
@@ -45,6 +45,23 @@ async def test_a_role_allows_what_it_says_and_nothing_else(platform: RunningPlat
     assert (await one.caller.get("/api/v1/deployments")).status_code == 403
     found = (await one.caller.get("/api/v1/auth/me")).json()
     assert found["permissions"] == ["account:manage", "mcps:read", "tasks:read"]
+
+
+async def test_whatever_a_role_allows_one_may_leave_and_change_ones_password(
+    platform: RunningPlatform,
+) -> None:
+    one, admin = await person(platform), await platform.admin()
+    await appoint(platform, one, await made(admin, permissions=["mcps:read"]))
+    elsewhere = await one.sign_in_elsewhere(platform)
+    sessions = (await one.caller.get("/api/v1/auth/sessions")).json()
+    (other,) = (session["id"] for session in sessions if not session["current"])
+    assert (await one.caller.delete(f"/api/v1/auth/sessions/{other}")).status_code == 200
+    assert (await elsewhere.get("/api/v1/mcps")).status_code == 401
+    order = {"current_password": PASSWORD, "new_password": "another good password"}
+    assert (await one.caller.post("/api/v1/auth/me/password", json=order)).status_code == 200
+    assert (await one.caller.post("/api/v1/auth/api-keys", json={"name": "x"})).status_code == 403
+    assert (await one.caller.post("/api/v1/auth/logout")).status_code == 200
+    assert (await one.caller.get("/api/v1/mcps")).status_code == 401
 
 
 async def test_a_changed_role_acts_at_once_on_everybody_who_has_it(platform: RunningPlatform) -> None:

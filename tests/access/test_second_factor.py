@@ -9,7 +9,7 @@ import pyotp
 from sqlalchemy import select
 
 from storage.sql.tables import RecoveryCodeRow, SecondFactorRow
-from tests.access.people import Person, person, try_to_sign_in
+from tests.access.people import Person, appoint, new_key, person, try_to_sign_in, with_key
 from tests.access.test_lockout import let_the_delay_pass, origin
 from tests.platform import PASSWORD, Caller, RunningPlatform
 
@@ -182,6 +182,31 @@ async def test_wrong_codes_count_as_failures(strict: RunningPlatform) -> None:
     assert (await try_to_sign_in(caller, name, PASSWORD, origin(), code=wrong)).status_code == 401
     again = await try_to_sign_in(caller, name, PASSWORD, origin(), code=wrong)
     assert (again.status_code, again.json()["retry_after"]) == (429, 2)
+
+
+async def test_the_password_alone_forgets_no_wrong_codes(strict: RunningPlatform) -> None:
+    mine = await secured(strict)
+    name, caller = mine.person.username, strict.caller()
+    for _ in range(2):
+        answer = await try_to_sign_in(caller, name, PASSWORD, origin(), code=mine.wrong_code())
+        assert answer.status_code == 401
+    order = {"current_password": PASSWORD, "new_password": PASSWORD}
+    changed = await mine.person.caller.post("/api/v1/auth/me/password", json=order, headers=origin())
+    assert changed.status_code == 200, changed.text
+    tries = [await try_to_sign_in(caller, name, PASSWORD, origin(), code=mine.wrong_code()) for _ in range(2)]
+    assert [answer.status_code for answer in tries] == [401, 429]
+
+
+async def test_administrators_turn_their_own_factor_off_as_everybody_does(platform: RunningPlatform) -> None:
+    mine = await secured(platform)
+    await appoint(platform, mine.person, "admin")
+    key = with_key(platform, (await new_key(mine.person.caller))["key"])
+    for caller in (mine.person.caller, key):
+        answer = await caller.delete(f"/api/v1/users/{mine.person.id}/mfa")
+        assert answer.status_code == 403
+        assert "/api/v1/auth/me/mfa" in answer.json()["detail"]
+    assert (await mine.person.caller.get("/api/v1/auth/me")).json()["mfa_enabled"] is True
+    await appoint(platform, mine.person, "developer")
 
 
 async def test_neither_the_secret_nor_a_recovery_code_is_stored_as_it_is(platform: RunningPlatform) -> None:

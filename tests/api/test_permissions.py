@@ -56,6 +56,22 @@ def test_only_what_must_be_public_is_public() -> None:
     }
 
 
+def test_only_leaving_and_a_new_password_need_no_permission() -> None:
+    free = {
+        route.path
+        for route in all_routes()
+        if isinstance(route.original_route, APIRoute)
+        for call in declared(route.dependant)
+        if isinstance(call, Permitted) and call.permission is None
+    }
+    assert free == {
+        "/api/v1/auth/logout",
+        "/api/v1/auth/sessions",
+        "/api/v1/auth/sessions/{session_id}",
+        "/api/v1/auth/me/password",
+    }
+
+
 def test_roles_grow_from_viewer_to_administrator() -> None:
     viewer, developer, admin = (ROLE_PERMISSIONS[role] for role in (Role.VIEWER, Role.DEVELOPER, Role.ADMIN))
     assert viewer < developer < admin == frozenset(Permission)

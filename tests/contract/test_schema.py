@@ -59,14 +59,14 @@ async def found_by_schemathesis(platform: RunningPlatform, header: str, *options
     return "" if process.returncode == 0 else output.decode()[-20_000:]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_an_administrators_key_finds_nothing_wrong(open_platform: RunningPlatform) -> None:
     admin = await open_platform.admin()
     key = (await admin.post("/api/v1/auth/api-keys", json={"name": "schema"})).json()["key"]
     assert await found_by_schemathesis(open_platform, f"X-API-Key: {key}") == ""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_a_members_session_finds_nothing_wrong_in_their_account(open_platform: RunningPlatform) -> None:
     member = await open_platform.member()
     header = f"Authorization: {member.headers['Authorization']}"

@@ -165,7 +165,7 @@ async def test_the_uses_of_keys_are_written_together_and_last_at_the_end(
 
     async def last_used() -> datetime | None:
         async with sqlite_database.read() as session:
-            found = await ApiKeyRepository(session).get(key_id)
+            found = await ApiKeyRepository(session).living(key_id, datetime.now(UTC))
         assert found is not None
         return found.last_used_at
 
@@ -195,7 +195,7 @@ async def test_uses_that_could_not_be_written_are_written_the_next_time(
         await credentials.flush()
     await credentials.flush()
     async with sqlite_database.read() as session:
-        found = await ApiKeyRepository(session).get(key_id)
+        found = await ApiKeyRepository(session).living(key_id, datetime.now(UTC))
     assert found is not None
     assert found.last_used_at is not None
 

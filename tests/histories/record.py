@@ -15,14 +15,15 @@ from uuid import UUID, uuid4
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
+from activities.clients.embeddings import BUILT_IN
 from mcp_platform.contracts.analysis import FeasibilityOrder
 from mcp_platform.contracts.deployments import ReplicaOrder, ReplicaOutcome
 from mcp_platform.logs import configure_logs
 from mcp_platform.names import (
-    REEMBED_WORKFLOW,
     TaskQueue,
     deployment_workflow_id,
     indexing_workflow_id,
+    reembed_workflow_id,
 )
 from mcp_platform.settings import LogSettings
 from tests.deployments.servers import LEAVES_AT_ONCE, TIME
@@ -171,7 +172,7 @@ async def record_deletions(admin: Caller, recorder: Recorder) -> None:
 
 async def record_knowledge(admin: Caller, recorder: Recorder) -> None:
     """Activate a first embedding model; index a document, and one that is changed meanwhile."""
-    await recorder.save_ended("knowledge_model_activated", REEMBED_WORKFLOW)
+    await recorder.save_ended("knowledge_model_activated", reembed_workflow_id(BUILT_IN))
     document_id = await add(admin, "Recorded", "# One\n\nFirst.\n\n# Two\n\nSecond.")
     await recorder.save_ended("document_indexed", indexing_workflow_id(UUID(document_id)))
     restless = await add(admin, "Restless", "Some text of it. " * 5_000)

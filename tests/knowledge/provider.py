@@ -24,6 +24,9 @@ class Provider:
         self.port = free_port()
         self.texts: list[str] = []
         self.away = False
+        self.unknown: str | None = None
+        """A model that it does not have."""
+        self.refused = 0
 
     @property
     def url(self) -> str:
@@ -35,6 +38,9 @@ class Provider:
         if self.away or request.headers["authorization"] != f"Bearer {KEY}":
             return JSONResponse({"error": {"message": "no", "type": "refused"}}, 503 if self.away else 401)
         order: dict[str, Any] = await request.json()
+        if order["model"] == self.unknown:
+            self.refused += 1
+            return JSONResponse({"error": {"message": "no such model", "type": "invalid"}}, 404)
         texts = [order["input"]] if isinstance(order["input"], str) else order["input"]
         assert all(isinstance(text, str) for text in texts), "texts are sent as they are, not as tokens"
         self.texts += texts

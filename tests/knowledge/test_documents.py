@@ -2,10 +2,11 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from mcp_platform.names import Collection
 from tests.knowledge.documents import add, found_by, ids, indexed, lost_to, search
 from tests.platform import RunningPlatform
 
@@ -266,3 +267,32 @@ async def test_html_is_stored_as_its_text(platform: RunningPlatform) -> None:
     answer = await member.post("/api/v1/knowledge/documents", json=order)
     read = await indexed(member, answer.json()["document_id"])
     assert read["content"] == "## Set up\n\nPress start."
+
+
+async def test_a_language_is_one_in_whatever_case(platform: RunningPlatform) -> None:
+    member = await platform.member()
+    rare = word()
+    document_id = await add(member, "Language", f"About {rare}.", language="zh-CN", source=rare)
+    for language in ("zh-CN", "ZH-cn"):
+        result = await found_by(member, document_id, rare, filters={"language": language})
+        assert result["metadata"]["language"] == "zh-CN"
+        listed = await member.get(
+            "/api/v1/knowledge/documents", params={"language": language, "source": rare}
+        )
+        assert [each["document_id"] for each in listed.json()["items"]] == [document_id]
+    await lost_to(member, document_id, rare, filters={"language": "zh"})
+
+
+async def test_a_text_that_is_missing_is_not_shown_as_empty(platform: RunningPlatform) -> None:
+    member = await platform.member()
+    document_id = await add(member, "Lost", "Some text.")
+    await indexed(member, document_id)
+    stores = platform.parts.stores
+    async with stores.read() as rows:
+        document = await rows.knowledge.get(UUID(document_id))
+    assert document is not None
+    await stores.documents.delete(Collection.KNOWLEDGE, document.content_key)
+    path = f"/api/v1/knowledge/documents/{document_id}"
+    answer = await member.get(path)
+    assert (answer.status_code, answer.json()["part"]) == (503, "documents")
+    assert (await member.put(path, json={"content": "New text."})).json()["content"] == "New text."

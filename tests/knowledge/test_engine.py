@@ -1,6 +1,10 @@
 """The search engine by itself: what it finds, and that its parts together are one index."""
 
 import random
+from dataclasses import replace
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -8,16 +12,18 @@ import pytest
 
 from activities.clients.embeddings import BuiltInModel
 from mcp_platform.contracts.knowledge import SearchMode
+from storage.knowledge import index as index_module
 from storage.knowledge import segments
 from storage.knowledge.index import Found, KnowledgeIndex
 from storage.knowledge.models import normalised
 from storage.knowledge.segments import Filters, IndexedDocument, IndexedPassage
 from storage.knowledge.words import pack_terms, query_terms
 from tests.knowledge.evaluation import CHINESE, ENGLISH, KEYWORDS, NONSENSE
-from tests.knowledge.recall import recall, tool_index
+from tests.knowledge.recall import indexed_document, recall, tool_index
 
 MODEL = BuiltInModel()
 DIMENSIONS = 32
+DOCS = Path(__file__).parents[2] / "docs"
 WORDS = [f"word{number}" for number in range(200)]
 
 
@@ -56,6 +62,54 @@ async def test_scores_are_shares_and_nonsense_finds_nothing_good() -> None:
     for query in KEYWORDS:
         assert await best(query) > nonsense + 0.1, query
     assert [await best(query, SearchMode.TEXT) for query in NONSENSE] == [0.0] * len(NONSENSE)
+
+
+async def test_words_that_are_none_find_nothing_in_a_mixed_base() -> None:
+    index, _ = await tool_index(MODEL)
+    for path in sorted(DOCS.glob("*.md")):
+        index.replace([await indexed_document(MODEL, path.stem, path.read_text())])
+    chance = random.Random(1)
+    made_up = [
+        " ".join("".join(chance.choices(ascii_lowercase, k=chance.randint(3, 8))) for _ in range(2))
+        for _ in range(50)
+    ]
+    for query in ("qwzx blorf", "blorf", "asdf qwer", *NONSENSE, *made_up):
+        for mode in SearchMode:
+            vector = await MODEL.embed_query(query)
+            assert not index.search(query_terms(query), vector, mode, Filters(), 5).hits, (query, mode)
+
+
+def test_a_search_during_a_change_sees_either_state_of_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(17)
+    lonely = replace(document(chance), passages=[IndexedPassage(0, pack_terms(["lonely"]), None)])
+    index = KnowledgeIndex("any")
+    index.replace([lonely, *(document(chance) for _ in range(50))])
+    judge, seen = index_module._judge, []
+
+    def judge_while_it_changes(*args: Any) -> Any:
+        index.replace([replace(lonely, stamp=2)])
+        return judge(*args)
+
+    monkeypatch.setattr(index_module, "_judge", judge_while_it_changes)
+    for _ in range(2):
+        found = index.search(query_terms("lonely"), None, SearchMode.TEXT, Filters(), 50)
+        seen.append([(hit.document_id, hit.stamp) for hit in found.hits])
+    assert seen == [[(lonely.id, 1)], [(lonely.id, 2)]]
+
+
+def test_a_graph_outlives_changes_of_its_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "GRAPH_ABOVE", 100)
+    chance = random.Random(19)
+    documents = [document(chance) for _ in range(200)]
+    index = KnowledgeIndex("any")
+    index.replace(documents)
+
+    def changed_meanwhile() -> bool:
+        index.replace([replace(documents[0], stamp=2)])
+        return False
+
+    index.build_graphs(changed_meanwhile)
+    assert not index.wants_graphs
 
 
 async def test_nothing_is_found_in_nothing() -> None:

@@ -149,6 +149,40 @@ async def _ids(index: Any) -> set[UUID]:
     return ids
 
 
+async def test_a_search_that_meets_a_change_unheard_of_shows_the_text_as_it_is_now(stores: Stores) -> None:
+    writer = Writer(stores)
+    filler = "Nothing of interest happens here. " * 25
+    vanishing = await writer.put(f"# One\n\n{filler}\n\n# Two\n\nAbout zebras.")
+    moving = await writer.put(f"# One\n\nAbout giraffes.\n\n# Two\n\n{filler}")
+    gone = await writer.put("About lions.")
+    library = open_library(stores)
+    async with library.open():
+        await all_find([library], "lions", [gone])
+        writer.told = False
+        # The passage that the index knows is no more, has another text by now, or its document is gone.
+        await writer.put("About zebras, shortly.", vanishing)
+        await writer.put(f"# One\n\n{filler}\n\n# Two\n\nAbout giraffes.", moving)
+        await writer.delete(gone)
+        for query, document_id in (("zebras", vanishing), ("giraffes", moving)):
+            answer = await library.search(SearchKnowledge(query=query, mode=SearchMode.TEXT))
+            assert [passage.document_id for passage, _ in answer.found] == [document_id]
+            assert query in answer.found[0][0].text
+        assert await found(library, "lions") == []
+
+
+async def test_a_document_whose_text_is_missing_is_not_indexed_as_nothing(stores: Stores) -> None:
+    known = document(content_key=str(uuid4()))
+    async with stores.write() as rows:
+        await rows.knowledge.add(known)
+    opener = partial(open_model, settings=KnowledgeSettings())
+    worker = KnowledgeActivities(stores, split_document, opener, BUILT_IN)
+    with pytest.raises(Unavailable) as caught:
+        await ActivityEnvironment().run(worker.split, known.id)
+    assert caught.value.fields["part"] == "documents"
+    async with stores.read() as rows:
+        assert await rows.knowledge.count_indexed() == 0
+
+
 async def test_an_interrupted_listener_reads_anew_what_it_may_have_missed(stores: Stores) -> None:
     writer = Writer(stores)
     async with several(stores) as libraries:

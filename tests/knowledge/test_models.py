@@ -14,7 +14,9 @@ from temporalio.client import Client
 
 import activities.knowledge
 from activities.clients.embeddings import BuiltInModel, open_model
+from mcp_platform.contracts.tasks import TaskState
 from mcp_platform.errors import Unavailable
+from mcp_platform.names import reembed_workflow_id
 from mcp_platform.settings import KnowledgeSettings, Settings
 from storage.knowledge import library
 from storage.knowledge.models import EmbeddingModel
@@ -24,6 +26,7 @@ from tests.knowledge.provider import KEY, Provider, running_provider
 from tests.platform import RunningPlatform, free_port, quick_settings, running_platform
 from tests.services.temporal import new_namespace
 from tests.waiting import eventually
+from workflows.knowledge import ReembedWorkflow
 from workflows.monitoring import ReconcileWorkflow
 
 PROVIDED = "openai:test-embeddings"
@@ -208,3 +211,47 @@ async def test_without_its_model_a_search_goes_by_words_or_says_what_is_away(
             lambda: search(admin, "written away"),
             lambda seen: seen["mode"] == "hybrid" and ids(seen) == [late],
         )
+
+
+async def test_a_model_that_never_answers_hides_nothing_and_makes_room_for_the_next(
+    tmp_path: Path, namespace: Client, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.knowledge, "EMBEDDED_AT_ONCE", 1)
+    provider.unknown = "bad"
+    bad = settings_for(provider).model_copy(update={"embedding_model": "openai:bad"})
+    async with started(tmp_path, namespace, KnowledgeSettings()) as platform:
+        await indexed(admin := await platform.admin(), await add(admin, "Ships", "A ship in the harbour."))
+        await eventually(lambda: active_model(platform), lambda name: name == "wordllama")
+
+    async with started(tmp_path, namespace, bad) as platform:
+        await reconcile(platform)
+        admin = await platform.admin()
+        birds = await add(admin, "Birds", "# South\n\nPenguins.\n\n# Night\n\nOwls.\n\n# Sea\n\nSeagulls.")
+        for query in ("penguins", "owls", "seagulls"):
+            result = await found_by(admin, birds, query, mode="semantic")
+            assert query in result["content_snippet"].lower()
+        document = (await admin.get(f"/api/v1/knowledge/documents/{birds}")).json()
+        assert (document["indexing"], await active_model(platform)) == ("pending", "wordllama")
+        assert provider.refused
+
+    async with started(tmp_path, namespace, settings_for(provider)) as platform:
+        await reconcile(platform)
+        await eventually(lambda: active_model(platform), lambda name: name == PROVIDED)
+        former = platform.parts.temporal.get_workflow_handle_for(
+            ReembedWorkflow.run, reembed_workflow_id("openai:bad")
+        )
+        assert (await former.result()).status is TaskState.CANCELLED
+        await indexed(await platform.admin(), birds)
+
+
+async def active_model(platform: RunningPlatform) -> str | None:
+    """Give the model that searches go by."""
+    async with platform.parts.stores.read() as rows:
+        return await rows.knowledge.active_model()
+
+
+def test_each_model_has_a_workflow_of_its_own_whatever_its_name() -> None:
+    names = [PROVIDED, "openai:other", "hf:org/model", "hf:org-model", "x:" + "\u7c73" * 126]
+    workflows = {reembed_workflow_id(name) for name in names}
+    assert len(workflows) == len(names)
+    assert all(each.isascii() and "/" not in each and len(each) < 256 for each in workflows)

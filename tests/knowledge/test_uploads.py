@@ -1,5 +1,6 @@
 """Files as documents: what is read, and what is refused with a reason."""
 
+import asyncio
 import io
 import json
 import shutil
@@ -9,13 +10,17 @@ from typing import Any
 import pytest
 from pypdf import PdfReader, PdfWriter
 
+from api.v1.knowledge.documents import LONGEST_DOCUMENT
 from storage.knowledge import extraction
-from storage.knowledge.extraction import Unreadable, extract
+from storage.knowledge.extraction import Unreadable, extract, turn_to_read
+from storage.knowledge.passages import split_document
 from tests.knowledge.documents import indexed
 from tests.knowledge.files import HTML, pdf
 from tests.platform import Caller, RunningPlatform
+from tests.waiting import eventually
 
-PATH = "/api/v1/knowledge/documents/upload"
+DOCUMENTS = "/api/v1/knowledge/documents"
+PATH = f"{DOCUMENTS}/upload"
 
 
 async def upload(caller: Caller, name: str, content: bytes, kind: str = "", **fields: str) -> Any:
@@ -43,7 +48,7 @@ async def test_each_kind_of_file_becomes_a_document(platform: RunningPlatform) -
     assert page["title"] == "Guide to sealing"
     assert page["content"] == (
         "# Sealing\n\nKeys are kept apart.\n\n- First step\n\n- Second step\n\nleft right"
-        "\n\nline one\nline two"
+        "\n\n```\nline one\nline two\n```"
     )
 
     paper = await stored(member, "paper.pdf", pdf("The first page", "The second page"))
@@ -111,6 +116,83 @@ async def test_an_upload_may_be_larger_than_other_bodies_up_to_its_own_limit(
     answer = await upload(member, "huge.txt", bytes(limit + 1))
     assert answer.status_code == 413
     assert answer.json()["limit_bytes"] == limit
+
+
+async def test_a_page_of_an_encoding_of_its_own_is_read_rightly_as_a_file_and_as_json(
+    platform: RunningPlatform,
+) -> None:
+    member = await platform.member()
+    page = "<meta charset='iso-8859-1'><title>Maß</title><p>Größe</p>"
+    assert (await stored(member, "page.html", page.encode("iso-8859-1")))["content"] == "Größe"
+    order = {"title": "Page", "content": f"{page}<p>三米</p>", "format": "html"}
+    created = await member.post(DOCUMENTS, json=order)
+    assert created.status_code == 201, created.text
+    document = await indexed(member, created.json()["document_id"])
+    assert document["content"] == "Größe\n\n三米"
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<pre>\ndef f():\n    if x:\n\n\n\t# why\n</pre>", "```\ndef f():\n    if x:\n\n\n\t# why\n```"),
+        ("a<pre><code>x  =  <b>1</b><br>  y</code></pre>b", "a\n\n```\nx  =  1\n  y\n```\n\nb"),
+        ("<ul><li>a<pre>  b</pre><pre>c</pre></li></ul>", "- a\n\n```\n  b\n```\n\n```\nc\n```"),
+        ("<pre>```\nin\n```</pre><pre> </pre>", "````\n```\nin\n```\n````"),
+    ],
+)
+async def test_code_in_a_page_keeps_its_lines(page: str, text: str) -> None:
+    extracted = await extract(page.encode(), "html")
+    assert extracted.text == text
+    # What begins with # in it is no heading.
+    code = f"# Head\n\n{text}\n\n# Tail"
+    assert {passage.context for passage in split_document("T", code)} == {"T > Head", "T > Tail"}
+
+
+async def test_slow_files_hold_up_no_small_page_and_a_long_queue_is_refused(
+    platform: RunningPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = await platform.member()
+    large = b"<p>words</p>" * 20_000
+    async with turn_to_read("pdf", 1), turn_to_read("html", len(large)):
+        assert (await stored(member, "small.html", HTML))["title"] == "Guide to sealing"
+        waiting = [asyncio.create_task(upload(member, "a.pdf", pdf("Text"))) for _ in range(8)]
+
+        async def queued() -> int:
+            return extraction._LARGE._waiting
+
+        await eventually(queued, lambda count: count == 8)
+        for name, content in (("a.pdf", pdf("Text")), ("a.html", large)):
+            answer = await upload(member, name, content)
+            assert (answer.status_code, answer.json()["part"]) == (503, "extraction")
+            assert int(answer.headers["Retry-After"]) > 0
+    assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [201] * 8
+
+    monkeypatch.setattr(extraction, "_PATIENCE", 0.05)
+    async with turn_to_read("pdf", 1), turn_to_read("pdf", 1):
+        assert (await upload(member, "a.pdf", pdf("Text"))).status_code == 503
+    assert (await upload(member, "a.pdf", pdf("Text"))).status_code == 201
+
+
+async def test_a_document_may_have_a_million_characters_of_any_script_however_they_are_written(
+    platform: RunningPlatform,
+) -> None:
+    member = await platform.member()
+    headers = {"Content-Type": "application/json"}
+    body = json.dumps({"title": "Long", "content": "字" * 1_000_000})
+    assert len(body) > 6_000_000
+    created = await member.post(DOCUMENTS, content=body, headers=headers)
+    assert created.status_code == 201, created.text
+    path = f"{DOCUMENTS}/{created.json()['document_id']}"
+    changed = await member.put(path, content=body, headers=headers)
+    assert (changed.status_code, len(changed.json()["content"])) == (200, 1_000_000)
+    for answer in (
+        await member.post(DOCUMENTS, content=b" " * (LONGEST_DOCUMENT + 1), headers=headers),
+        await member.put(path, content=b" " * (LONGEST_DOCUMENT + 1), headers=headers),
+    ):
+        assert (answer.status_code, answer.json()["limit_bytes"]) == (413, LONGEST_DOCUMENT)
+    assert (await member.delete(path)).status_code == 200
+    search = await member.post(f"{DOCUMENTS[:-9]}search", content=body, headers=headers)
+    assert search.json()["limit_bytes"] == platform.settings.api.max_body_bytes
 
 
 async def test_a_file_that_keeps_its_reader_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

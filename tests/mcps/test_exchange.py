@@ -7,7 +7,9 @@ from uuid import uuid4
 
 import pytest
 
+from tests.access.people import new_key, with_key
 from tests.platform import Caller, RunningPlatform
+from tests.secrets.people import trusted
 
 IMPORT = "/api/v1/mcps/import"
 
@@ -119,7 +121,7 @@ async def test_credentials_in_plain_become_secrets_of_the_importers(platform: Ru
 
 
 async def test_no_secret_is_overwritten_or_hidden_by_an_import(platform: RunningPlatform) -> None:
-    member, admin = await platform.member(), await platform.admin()
+    member, admin = (await trusted(platform)).caller, await platform.admin()
     name, one, other = f"KEY_{uuid4().hex[:8].upper()}", fresh("one"), fresh("other")
     await admin.put(f"/api/v1/secrets/{name}", json={"value": "shared value", "shared": True})
     try:
@@ -132,10 +134,11 @@ async def test_no_secret_is_overwritten_or_hidden_by_an_import(platform: Running
                 }
             },
         )
-        own = f"{other}_{name}".upper().replace("-", "_")
-        assert [each["secrets"] for each in report["created"]] == [[name], [own]]
+        # The shared value and a wrong guess at it are answered alike.
+        own = [f"{slug}_{name}".upper().replace("-", "_") for slug in (one, other)]
+        assert [each["secrets"] for each in report["created"]] == [[name] for name in own]
         listed = (await member.get("/api/v1/secrets")).json()["secrets"]
-        assert [each["name"] for each in listed if not each["shared"]] == [own]
+        assert sorted(each["name"] for each in listed if not each["shared"]) == sorted(own)
 
         third = slug_with_taken_names = fresh("third")
         for taken in (name, f"{slug_with_taken_names}_{name}".upper().replace("-", "_")):
@@ -144,6 +147,37 @@ async def test_no_secret_is_overwritten_or_hidden_by_an_import(platform: Running
         assert refused["created"] == []
         assert "other values already" in refused["skipped"][0]["reason"]
         assert (await member.get("/api/v1/mcps", params={"search": third})).json()["total"] == 0
+    finally:
+        await admin.delete(f"/api/v1/secrets/{name}", params={"shared": True, "force": True})
+
+
+async def test_an_import_tells_nothing_of_shared_secrets_to_who_may_not_use_them(
+    platform: RunningPlatform,
+) -> None:
+    member, admin = await platform.member(), await platform.admin()
+    name, entry = f"KEY_{uuid4().hex[:8].upper()}", fresh("entry")
+    await admin.put(f"/api/v1/secrets/{name}", json={"value": "shared value", "shared": True})
+    try:
+        file = {"mcpServers": {entry: {"command": "${" + name + "}", "env": {"LEVEL": "debug"}}}}
+        assert (await imported(member, file))["created"][0]["unknown"] == [name]
+        file = {"mcpServers": {fresh("more"): {"command": "c", "env": {name: "shared value"}}}}
+        assert (await imported(member, file))["created"][0]["secrets"] == [name]
+        assert (await member.get(f"/api/v1/secrets/{name}")).json()["shared"] is False
+    finally:
+        await admin.delete(f"/api/v1/secrets/{name}", params={"shared": True, "force": True})
+
+
+async def test_an_import_by_a_narrow_key_hides_no_shared_secret_of_its_owners(
+    platform: RunningPlatform,
+) -> None:
+    admin = await platform.admin()
+    name, entry = f"KEY_{uuid4().hex[:8].upper()}", fresh("entry")
+    await admin.put(f"/api/v1/secrets/{name}", json={"value": "shared value", "shared": True})
+    key = await new_key(admin, scopes=["WRITE"])
+    try:
+        file = {"mcpServers": {entry: {"command": "c", "env": {name: "shared value"}}}}
+        report = await imported(with_key(platform, key["key"]), file)
+        assert report["created"][0]["secrets"] == [f"{entry}_{name}".upper().replace("-", "_")]
     finally:
         await admin.delete(f"/api/v1/secrets/{name}", params={"shared": True, "force": True})
 

@@ -15,8 +15,10 @@ import pytest
 from aiohttp import web
 
 from mcp_platform.names import deployment_workflow_id
+from tests.access.people import appoint, new_key, person, with_key
 from tests.deployments.servers import TIME
 from tests.platform import Caller, RunningPlatform
+from tests.secrets.people import trusted
 from tests.waiting import eventually
 
 SECRETS = "/api/v1/secrets"
@@ -119,7 +121,7 @@ async def test_nobody_sees_or_deletes_the_secrets_of_another(platform: RunningPl
 
 
 async def test_only_who_may_share_makes_and_deletes_shared_secrets(platform: RunningPlatform) -> None:
-    member, admin = await platform.member(), await platform.admin()
+    member, admin = (await trusted(platform)).caller, await platform.admin()
     name = new_name()
     refused = await member.put(f"{SECRETS}/{name}", json={"value": "v", "shared": True})
     assert (refused.status_code, refused.json()["required_permission"]) == (403, "secrets:share")
@@ -131,6 +133,70 @@ async def test_only_who_may_share_makes_and_deletes_shared_secrets(platform: Run
     assert (await member.get(f"{SECRETS}/{name}")).json()["shared"] is False
     assert (await member.delete(f"{SECRETS}/{name}")).status_code == 200
     assert (await admin.delete(f"{SECRETS}/{name}", params={"shared": True})).status_code == 200
+
+
+async def test_who_may_neither_use_nor_share_shared_secrets_does_not_learn_their_names(
+    platform: RunningPlatform, admin: Caller
+) -> None:
+    name = new_name()
+    await put(admin, name, "everybody's", shared=True)
+    user = (await trusted(platform)).caller
+    for outsider in (await platform.member(), await platform.member("viewer")):
+        assert name not in (await outsider.get(SECRETS)).text
+        assert (await outsider.get(f"{SECRETS}/{name}")).status_code == 404
+    for insider in (user, admin):
+        assert name in (await insider.get(SECRETS)).text
+        assert (await insider.get(f"{SECRETS}/{name}")).json()["shared"] is True
+    # A key has of it what its scopes leave.
+    key = await new_key(admin, scopes=["WRITE"])
+    assert name not in (await with_key(platform, key["key"]).get(SECRETS)).text
+    await admin.delete(f"{SECRETS}/{name}", params={"shared": True})
+
+
+async def test_a_shared_secret_is_withheld_from_authors_whose_present_role_may_not_use_it(
+    platform: RunningPlatform, admin: Caller
+) -> None:
+    name, value = new_name(), f"sh4red-{uuid4().hex}"
+    await put(admin, name, value, shared=True)
+    stranger = await person(platform)
+    started = await admin.deploy(TIME)
+    address = (await admin.deployment_is(started["deployment_id"], "running"))["replicas"][0]["url"]
+    async with recording(address) as (host, noted):
+        server = {"name": "far", "url": f"http://{host}/mcp", "headers": {"X-Key": f"${{{name}}}"}}
+        far = await stranger.caller.deploy(server)
+        failed = await admin.deployment_is(far["deployment_id"], "failed")
+        assert f"${{{name}}} is not known" in failed["reason"]
+        assert "secrets:use" in failed["reason"]
+        # An administrator who deploys a stranger's MCP lends them nothing.
+        await stranger.caller.delete(f"/api/v1/deployments/{far['deployment_id']}")
+        again = await admin.post("/api/v1/deployments", json={"tool_id": far["tool_id"]})
+        await admin.deployment_is(again.json()["deployment_id"], "failed")
+        assert noted == []
+
+        await appoint(platform, stranger, "admin")
+        await admin.deployment_is(again.json()["deployment_id"], "running")
+        assert {request.headers.get("X-Key") for request in noted} == {value}
+    await admin.delete(f"{SECRETS}/{name}", params={"shared": True, "force": True})
+
+
+async def test_a_secret_that_only_a_running_deployment_refers_to_is_deleted_only_by_force(
+    platform: RunningPlatform, admin: Caller
+) -> None:
+    name = new_name()
+    await put(admin, name, "v")
+    started = await admin.deploy(
+        {"name": "s", "url": "http://127.0.0.1:9/mcp", "headers": {"X": f"${{{name}}}"}}
+    )
+    changed = await admin.put(f"/api/v1/mcps/{started['tool_id']}", json={"config": {"servers": []}})
+    assert changed.status_code == 200, changed.text
+    refused = await admin.delete(f"{SECRETS}/{name}")
+    assert refused.status_code == 409
+    assert refused.json()["mcps"] == []
+    assert refused.json()["deployments"] == [{"id": started["deployment_id"], "slug": started["slug"]}]
+    assert started["slug"] in refused.json()["detail"]
+    await admin.delete(f"/api/v1/deployments/{started['deployment_id']}")
+    await admin.deployment_is(started["deployment_id"], "stopped")
+    assert (await admin.delete(f"{SECRETS}/{name}")).status_code == 200
 
 
 async def test_a_viewer_sees_names_and_changes_nothing(platform: RunningPlatform) -> None:
@@ -160,16 +226,18 @@ async def test_a_secret_that_a_configuration_refers_to_is_deleted_only_by_force(
     assert (await member.delete(f"{SECRETS}/{name}", params={"force": True})).status_code == 200
 
 
-async def test_deleting_a_shared_secret_names_only_who_has_none_of_their_own(
+async def test_deleting_a_shared_secret_names_only_who_may_use_it_and_has_none_of_their_own(
     platform: RunningPlatform,
 ) -> None:
-    user, owner, admin = await platform.member(), await platform.member(), await platform.admin()
+    user, owner = (await trusted(platform)).caller, (await trusted(platform)).caller
+    stranger, admin = await platform.member(), await platform.admin()
     name = new_name()
     await put(admin, name, "shared", shared=True)
     await put(owner, name, "own")
     server = {"name": "s", "command": "c", "env": {"KEY": f"${{{name}}}"}}
     using = await user.register_mcp({"servers": [server]})
-    await owner.register_mcp({"servers": [server]})
+    for other in (owner, stranger):
+        await other.register_mcp({"servers": [server]})
     refused = await admin.delete(f"{SECRETS}/{name}", params={"shared": True})
     assert [mcp["id"] for mcp in refused.json()["mcps"]] == [using["id"]]
 
@@ -222,7 +290,7 @@ def forms(value: str) -> list[bytes]:
 async def test_the_authors_secret_wins_over_a_shared_one_and_that_over_the_environment(
     platform: RunningPlatform, admin: Caller, tmp_path: Path
 ) -> None:
-    author = await platform.member()
+    author = (await trusted(platform)).caller
     seen = tmp_path / "seen"
 
     async def started_with(name: str) -> str:

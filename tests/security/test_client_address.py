@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from mcp_platform.client_address import client_address
+from mcp_platform.client_address import address_group, client_address
 from mcp_platform.settings import ApiSettings
 
 PROXIES = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]
@@ -53,6 +53,21 @@ def test_an_ipv4_peer_of_a_socket_for_both_families_is_the_same_address() -> Non
 def test_a_peer_without_an_address_has_a_name_all_the_same() -> None:
     assert client_address({"client": None, "headers": []}, PROXIES) == "unknown"
     assert client_address({"client": ("testclient", 1), "headers": []}, PROXIES) == "testclient"
+
+
+@pytest.mark.parametrize(
+    ("address", "group"),
+    [
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::9", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("203.0.113.9", "203.0.113.9"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_ipv6_addresses_count_by_their_network(address: str, group: str) -> None:
+    assert address_group(address) == group
 
 
 def test_what_is_no_address_or_network_is_refused_as_a_setting() -> None:

@@ -10,6 +10,7 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.low_level import Type
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
+from mcp_platform.errors import Unavailable
 from mcp_platform.security import passwords
 from mcp_platform.security.passwords import hash_password, verify_password
 
@@ -62,6 +63,41 @@ async def test_however_many_are_checked_at_once_most_wait_their_turn_off_the_eve
     assert outcomes == [True] * 12
     assert most <= max(1, (os.cpu_count() or 1) // 2)
     assert threading.get_ident() not in threads
+
+
+async def test_whom_the_queue_cannot_serve_soon_hears_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = await hash_password("right")
+    free = threading.Event()
+
+    class Held(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+            assert free.wait(30)
+            return super().verify(hash, password)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(passwords, "_HASHER", Held())
+        room = passwords.MOST_WAITING + max(1, (os.cpu_count() or 1) // 2)
+        waiting = [asyncio.create_task(verify_password(stored, "right")) for _ in range(room)]
+        try:
+            await asyncio.sleep(0)
+            with pytest.raises(Unavailable) as refused:
+                await verify_password(stored, "right")
+            with pytest.raises(Unavailable):
+                await hash_password("another")
+            assert refused.value.fields["part"] == "sign-in"
+            # Who gives up makes room.
+            waiting[-1].cancel()
+            await asyncio.wait(waiting[-1:])
+            waiting[-1] = asyncio.create_task(verify_password(stored, "right"))
+            await asyncio.sleep(0)
+            assert not waiting[-1].done()
+        finally:
+            for task in waiting[1:]:
+                task.cancel()
+            free.set()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        assert await waiting[0] is True
+    assert await verify_password(stored, "right") is True
 
 
 async def test_an_unknown_account_costs_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:

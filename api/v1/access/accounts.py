@@ -19,7 +19,7 @@ from mcp_platform.contracts.access import (
     Role,
     User,
 )
-from mcp_platform.errors import Forbidden, NotFound, ProofFailed, ValidationFailed
+from mcp_platform.errors import Forbidden, ProofFailed, Unauthorized, ValidationFailed
 from mcp_platform.security.password_rules import password_problem
 from mcp_platform.security.passwords import hash_password
 from storage.sql.engine import ReadSession, WriteSession
@@ -112,7 +112,8 @@ def _check_password(password: str, username: str, email: str, field: str) -> Non
 async def _own(rows: Rows[ReadSession] | Rows[WriteSession], caller: Principal) -> User:
     user = await rows.users.get(caller.user_id)
     if user is None:
-        raise NotFound("user", caller.user_id)
+        # It was deleted after this request was let in.
+        raise Unauthorized
     return user
 
 

@@ -80,18 +80,26 @@ async def still(
     for name in sorted({own.user.role, *roles}):
         await rows.roles.lock(name)
     held = await rows.roles.permissions(own.user.role) or frozenset()
-    key_id = key_of(caller)
-    if key_id is None and not await rows.refresh_tokens.lock(session_of(caller)):
-        raise Unauthorized
-    if key_id is not None:
-        key = await rows.api_keys.living(key_id, datetime.now(UTC))
-        if key is None:
-            raise Unauthorized
-        held = within_scopes(held, key.scopes)
-        held = held if key.mcp_ids is None else within_mcps(held)
+    held = await _within_credential(rows, caller, held)
     if permission is not None and permission not in held:
         raise Forbidden(permission)
     return caller.model_copy(update={"permissions": held})
+
+
+async def _within_credential(
+    rows: Rows[WriteSession], caller: Principal, held: frozenset[Permission]
+) -> frozenset[Permission]:
+    """Give what the caller's credential leaves of these permissions, if it still holds."""
+    key_id = key_of(caller)
+    if key_id is None:
+        if not await rows.refresh_tokens.lock(session_of(caller)):
+            raise Unauthorized
+        return held
+    key = await rows.api_keys.living(key_id, datetime.now(UTC))
+    if key is None:
+        raise Unauthorized
+    left = within_scopes(held, key.scopes)
+    return left if key.mcp_ids is None else within_mcps(left)
 
 
 def check_within(caller: Principal, permissions: frozenset[Permission], what: str) -> None:

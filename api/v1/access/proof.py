@@ -81,8 +81,7 @@ async def with_proof(
         if user is not None and not proof.password_only:
             problem = await _factor_problem(parts, rows, user.id, proof.code, now)
         if problem is None and user is not None:
-            if not (proof.password_only and await rows.factors.confirmed([user.id])):
-                await rows.failures.forget(limits[0].subject)
+            await _forget(rows, limits[0], proof, user)
             return await action(rows, user)
         await rows.failures.count(limits, now)
     raise refusal(problem or wrong)
@@ -100,6 +99,12 @@ async def code_is_right(
     secret = parts.sealer.unseal(factor.sealed_secret, totp_purpose(user_id)).decode()
     step = totp_step(secret, code, now.timestamp())
     return step is not None and await rows.factors.use_step(user_id, step)
+
+
+async def _forget(rows: Rows[WriteSession], limit: Limit, proof: Proof, user: User) -> None:
+    """Begin to count anew, if all was shown that there is to show."""
+    if not (proof.password_only and await rows.factors.confirmed([user.id])):
+        await rows.failures.forget(limit.subject)
 
 
 async def _still(rows: Rows[WriteSession], seen: Account) -> User | None:

@@ -1,5 +1,6 @@
 """`/api/v1/users`: the administration of accounts."""
 
+from collections.abc import Collection
 from typing import Annotated
 from uuid import UUID
 
@@ -73,9 +74,8 @@ async def change_user(user_id: UserId, order: ChangeUser, caller: Writer, parts:
     Disabling ends its sessions for good; its API keys hold again once it is enabled.
     """
     async with parts.stores.write() as rows:
-        administrators = await rows.users.lock_administrators()
         given = () if order.role is None else (order.role,)
-        caller = await still(rows, caller, Permission.USERS_WRITE, accounts=(user_id,), roles=given)
+        caller, administrators = await _with_administrators(rows, caller, user_id, given)
         user = await _find(rows, caller, user_id)
         if order.role is not None and order.role != user.role:
             await _check_role(rows, caller, order.role)
@@ -94,8 +94,7 @@ async def change_user(user_id: UserId, order: ChangeUser, caller: Writer, parts:
 async def delete_user(user_id: UserId, caller: Writer, parts: PartsDep) -> Deleted:
     """Delete an account; 409 while it owns MCPs or active deployments: disable it instead."""
     async with parts.stores.write() as rows:
-        administrators = await rows.users.lock_administrators()
-        caller = await still(rows, caller, Permission.USERS_WRITE, accounts=(user_id,))
+        caller, administrators = await _with_administrators(rows, caller, user_id)
         await _find(rows, caller, user_id)
         _check_another(administrators, user_id)
         owned = await rows.users.belongings(user_id)
@@ -123,13 +122,23 @@ async def turn_off_factor(user_id: UserId, caller: Writer, parts: PartsDep) -> D
             " when you lost it ask another administrator",
         )
     async with parts.stores.write() as rows:
-        # Whoever locks two accounts locks the administrators first: so they wait for each other in order.
-        await rows.users.lock_administrators()
         caller = await still(rows, caller, Permission.USERS_WRITE, accounts=(user_id,))
         await _find(rows, caller, user_id)
         if not await rows.factors.remove(user_id):
             raise NotFound("second_factor", user_id, "This account has no second factor")
     return Deleted(message="The second factor is off", id=user_id)
+
+
+async def _with_administrators(
+    rows: Rows[WriteSession], caller: Principal, user_id: UUID, roles: Collection[str] = ()
+) -> tuple[Principal, set[UUID]]:
+    """Give the caller as they are now, and administrators who stay that until this transaction ends.
+
+    All are locked in one pass by their ids; whoever becomes an administrator meanwhile is left out.
+    """
+    seen = await rows.users.administrators()
+    now = await still(rows, caller, Permission.USERS_WRITE, accounts={user_id, *seen}, roles=roles)
+    return now, seen & await rows.users.administrators()
 
 
 async def _find(rows: Rows[WriteSession], caller: Principal, user_id: UUID) -> User:

@@ -21,17 +21,22 @@ from api.v1.knowledge.storing import (
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.contracts.base import Contract, Moment
 from mcp_platform.contracts.knowledge import (
+    MAX_TEXT,
     CreateDocument,
     Document,
     TextFormat,
     UpdateDocument,
     indexing_task,
 )
-from mcp_platform.errors import Forbidden, NotFound, ValidationFailed
+from mcp_platform.errors import Forbidden, NotFound, Unavailable, ValidationFailed
 from mcp_platform.names import Channel, Collection
-from storage.knowledge.extraction import Unreadable, extract
+from storage.knowledge.extraction import Unreadable, extract, turn_to_read
 
 router = APIRouter(prefix="/knowledge", tags=["Knowledge base"])
+
+DOCUMENTS_PATH = "/api/v1/knowledge/documents"
+LONGEST_DOCUMENT = 6 * MAX_TEXT + 131_072
+"""Bytes of a body with the longest text, its characters written as `\\uXXXX`, and metadata."""
 
 DocumentId = Annotated[UUID, Path(description="The document's id")]
 Indexing = Literal["pending", "done"]
@@ -156,15 +161,20 @@ def _check_owner(document: Document, caller: Principal) -> None:
 async def _text_of(content: str, text_format: TextFormat) -> str:
     if text_format is TextFormat.MARKDOWN:
         return content
+    # The mark tells that it is UTF-8, whatever the page says of the file that it was.
+    page = content.encode("utf-8-sig")
     try:
-        return (await extract(content.encode(), "html")).text
+        async with turn_to_read("html", len(page)):
+            return (await extract(page, "html")).text
     except Unreadable as error:
         raise ValidationFailed.at(("body", "content"), f"The document {error}") from None
 
 
 async def _details(parts: Parts, document: Document) -> DocumentDetails:
     body = await parts.stores.documents.get(Collection.KNOWLEDGE, document.content_key)
-    return DocumentDetails.model_validate(_shown(document) | {"content": body["text"] if body else ""})
+    if body is None:
+        raise Unavailable("The document's text is missing in the document store", part="documents")
+    return DocumentDetails.model_validate(_shown(document) | {"content": body["text"]})
 
 
 def _shown(document: Document) -> dict[str, Any]:

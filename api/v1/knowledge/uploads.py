@@ -11,7 +11,7 @@ from api.errors import problems_of
 from api.v1.knowledge.storing import DocumentCreated, Writer, add_document
 from mcp_platform.contracts.knowledge import Metadata
 from mcp_platform.errors import PayloadTooLarge, ValidationFailed
-from storage.knowledge.extraction import Unreadable, extract, file_title, kind_of
+from storage.knowledge.extraction import Unreadable, extract, file_title, kind_of, turn_to_read
 
 router = APIRouter(prefix="/knowledge", tags=["Knowledge base"])
 
@@ -35,13 +35,15 @@ async def upload_document(
 ) -> DocumentCreated:
     """Add a document from a file."""
     known = _metadata(metadata)
-    content = await file.read()
     limit = parts.settings.knowledge.max_upload_bytes
-    if len(content) > limit:
+    size = file.size or 0
+    if size > limit:
         raise PayloadTooLarge(limit)
     name = file.filename or ""
     try:
-        extracted = await extract(content, kind_of(name, file.content_type))
+        kind = kind_of(name, file.content_type)
+        async with turn_to_read(kind, size):
+            extracted = await extract(await file.read(), kind)
     except Unreadable as error:
         raise ValidationFailed.at(("body", "file"), f"The file {error}") from None
     chosen = (title or extracted.title or file_title(name)).replace("\x00", "").strip()

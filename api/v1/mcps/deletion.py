@@ -15,7 +15,7 @@ from mcp_platform.contracts.base import Contract
 from mcp_platform.contracts.events import Event, EventType
 from mcp_platform.contracts.mcps import DeleteMcpOrder
 from mcp_platform.contracts.tasks import TaskKind, TaskRecord, TaskState
-from mcp_platform.errors import Forbidden, NotFound
+from mcp_platform.errors import Conflict, Forbidden, NotFound
 from mcp_platform.names import Channel, TaskQueue
 from workflows.mcps import DeleteMcpWorkflow
 
@@ -46,14 +46,25 @@ async def delete_mcp(
     await find_own_mcp(parts, mcp_id, caller)
     task_id = await _begin(parts, mcp_id, caller) if force else None
     if task_id is None:
-        async with parts.stores.changing_mcp(mcp_id), parts.stores.write() as rows:
-            if not await rows.mcps.delete(mcp_id):
-                raise NotFound("mcp_tool", mcp_id)
-        return McpDeleted(message="MCP tool deleted successfully", id=mcp_id)
+        try:
+            await _delete(parts, mcp_id)
+        except Conflict:
+            # A deployment may have begun after we looked for one.
+            task_id = await _begin(parts, mcp_id, caller) if force else None
+            if task_id is None:
+                raise
+        else:
+            return McpDeleted(message="MCP tool deleted successfully", id=mcp_id)
     response.status_code = status.HTTP_202_ACCEPTED
     return McpDeleted(
         message="The deployment is stopped, then the MCP is deleted", id=mcp_id, task_id=task_id
     )
+
+
+async def _delete(parts: Parts, mcp_id: UUID) -> None:
+    async with parts.stores.changing_mcp(mcp_id), parts.stores.write() as rows:
+        if not await rows.mcps.delete(mcp_id):
+            raise NotFound("mcp_tool", mcp_id)
 
 
 async def _begin(parts: Parts, mcp_id: UUID, caller: Principal) -> str | None:

@@ -103,7 +103,7 @@ async def get_history(
     )
 
 
-@router.get("/{mcp_id:uuid}/history/diff")
+@router.get("/{mcp_id:uuid}/history/diff", response_model_exclude_unset=True)
 async def compare_revisions(
     mcp_id: McpId,
     caller: Reader,

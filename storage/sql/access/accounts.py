@@ -91,14 +91,9 @@ class UserRepository(Repository[SessionT]):
         row = await self._session.scalar(query.execution_options(populate_existing=True))
         return Account(user_of(row), row.password_hash) if row else None
 
-    async def lock_administrators(self: "UserRepository[WriteSession]") -> set[UUID]:
-        """Name the active administrators, and keep them that until this transaction ends."""
-        query = (
-            select(UserRow.id)
-            .where(UserRow.role == Role.ADMIN.value, UserRow.is_active)
-            .order_by(UserRow.id)
-            .with_for_update()
-        )
+    async def administrators(self) -> set[UUID]:
+        """Name the active administrators."""
+        query = select(UserRow.id).where(UserRow.role == Role.ADMIN.value, UserRow.is_active)
         return set(await self._session.scalars(query))
 
     async def list(
