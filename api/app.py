@@ -70,7 +70,12 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
         app.router.routes.append(Mount("/mcp", app=_to_gateway))
     install_error_handlers(app)
     install_openapi(app)
-    # The one added last is the outermost: an id first, so that a refused body has one too.
+    _add_middleware(app, settings)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Surround the routes. The one added last is the outermost: a refusal has an id too."""
     limit = settings.api.max_body_bytes
     longest = max(LONGEST_DOCUMENT, limit)
     others = {
@@ -81,7 +86,6 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=limit, others=others)
     app.add_middleware(AuditTrail)
     app.add_middleware(RequestContext)
-    return app
 
 
 def _add_routes(app: FastAPI) -> None:

@@ -75,6 +75,18 @@ async def test_the_first_start_makes_keys_and_an_administrator_and_says_so_in_on
     await platform.admin(ready["admin_password"])
 
 
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+
+
 async def test_a_stop_leaves_nothing_and_the_next_start_goes_on_where_it_was(platform: Platform) -> None:
     ready = await platform.start()
     assert "admin_password" not in ready
@@ -88,8 +100,14 @@ async def test_a_stop_leaves_nothing_and_the_next_start_goes_on_where_it_was(pla
         child.pid for child in psutil.Process(platform.running.process.pid).children(recursive=True)
     }
     assert len(whole) >= 6
+    # Whoever is connected does not hold it up: a session of the older protocol, a stream of events.
+    headers = {"Accept": "application/json, text/event-stream"}
+    opened = await admin.post(f"/mcp/{slug}/v1", json=INITIALIZE, headers=headers)
+    assert opened.headers["Mcp-Session-Id"]
 
-    ended = await platform.running.stop(signal.SIGTERM)
+    async with asyncio.timeout(20), admin.stream("GET", "/events") as stream:
+        assert stream.status_code == 200
+        ended = await platform.running.stop(signal.SIGTERM)
     assert (ended.status, ended.stdout) == (0, "")
     assert ADMIN_PASSWORD not in ended.stderr
     assert not [pid for pid in whole if psutil.pid_exists(pid)]

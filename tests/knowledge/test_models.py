@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 import activities.knowledge
 from activities.clients.embeddings import BuiltInModel, open_model
-from mcp_platform.contracts.tasks import TaskState
+from mcp_platform.contracts.tasks import TaskState, TaskStatus
 from mcp_platform.errors import Unavailable
 from mcp_platform.names import reembed_workflow_id
 from mcp_platform.settings import KnowledgeSettings, Settings
@@ -26,7 +26,6 @@ from tests.knowledge.provider import KEY, Provider, running_provider
 from tests.platform import RunningPlatform, free_port, quick_settings, running_platform
 from tests.services.temporal import new_namespace
 from tests.waiting import eventually
-from workflows.knowledge import ReembedWorkflow
 from workflows.monitoring import ReconcileWorkflow
 
 PROVIDED = "openai:test-embeddings"
@@ -237,9 +236,8 @@ async def test_a_model_that_never_answers_hides_nothing_and_makes_room_for_the_n
     async with started(tmp_path, namespace, settings_for(provider)) as platform:
         await reconcile(platform)
         await eventually(lambda: active_model(platform), lambda name: name == PROVIDED)
-        former = platform.parts.temporal.get_workflow_handle_for(
-            ReembedWorkflow.run, reembed_workflow_id("openai:bad")
-        )
+        bad_workflow = reembed_workflow_id("openai:bad")
+        former = platform.parts.temporal.get_workflow_handle(bad_workflow, result_type=TaskStatus)
         assert (await former.result()).status is TaskState.CANCELLED
         await indexed(await platform.admin(), birds)
 

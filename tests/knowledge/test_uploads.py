@@ -7,10 +7,14 @@ import shutil
 import sys
 from typing import Any
 
+import httpx
 import pytest
 from pypdf import PdfReader, PdfWriter
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
-from api.v1.knowledge.documents import LONGEST_DOCUMENT
+from api.body_limit import BodyLimit
 from storage.knowledge import extraction
 from storage.knowledge.extraction import Unreadable, extract, turn_to_read
 from storage.knowledge.passages import split_document
@@ -185,14 +189,25 @@ async def test_a_document_may_have_a_million_characters_of_any_script_however_th
     path = f"{DOCUMENTS}/{created.json()['document_id']}"
     changed = await member.put(path, content=body, headers=headers)
     assert (changed.status_code, len(changed.json()["content"])) == (200, 1_000_000)
-    for answer in (
-        await member.post(DOCUMENTS, content=b" " * (LONGEST_DOCUMENT + 1), headers=headers),
-        await member.put(path, content=b" " * (LONGEST_DOCUMENT + 1), headers=headers),
-    ):
-        assert (answer.status_code, answer.json()["limit_bytes"]) == (413, LONGEST_DOCUMENT)
     assert (await member.delete(path)).status_code == 200
-    search = await member.post(f"{DOCUMENTS[:-9]}search", content=body, headers=headers)
-    assert search.json()["limit_bytes"] == platform.settings.api.max_body_bytes
+    limit = platform.settings.api.max_body_bytes
+    answer = await member.post(f"{DOCUMENTS[:-9]}search", content=b" " * (limit + 1), headers=headers)
+    assert (answer.status_code, answer.json()["limit_bytes"]) == (413, limit)
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"), [("/a", 20), ("/a/1", 30), ("/a/1/b", 10), ("/a/upload", 40), ("/ab", 10)]
+)
+async def test_a_body_limit_is_that_of_its_path_or_of_what_is_right_above(path: str, limit: int) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(await Request(scope, receive).body())(scope, receive, send)
+
+    limited = BodyLimit(app, limit=10, others={"/a": 20, "/a/": 30, "/a/upload": 40})
+    transport = httpx.ASGITransport(app=limited)
+    async with httpx.AsyncClient(transport=transport, base_url="http://platform") as client:
+        assert (await client.post(path, content=b"x" * limit)).status_code == 200
+        refused = await client.post(path, content=b"x" * (limit + 1))
+    assert (refused.status_code, refused.json()["limit_bytes"]) == (413, limit)
 
 
 async def test_a_file_that_keeps_its_reader_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

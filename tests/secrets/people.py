@@ -1,5 +1,6 @@
-"""Accounts that may refer to shared secrets."""
+"""Accounts that may refer to shared secrets, and the forms in which a secret might be found."""
 
+import base64
 from uuid import uuid4
 
 from mcp_platform.contracts.access import Permission, Role
@@ -17,3 +18,9 @@ async def trusted(platform: RunningPlatform) -> Person:
     assert answer.status_code == 201, answer.text
     await appoint(platform, trusted_one, name)
     return trusted_one
+
+
+def forms(value: str) -> list[bytes]:
+    """Give a value as it is, and as a part of a text in base64, which depends on what stands before it."""
+    encoded = [base64.b64encode(b"x" * shift + value.encode())[4 if shift else 0 : -4] for shift in range(3)]
+    return [value.encode(), *encoded]

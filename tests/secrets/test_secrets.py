@@ -1,6 +1,5 @@
 """Secrets: they go in, reach the server that refers to them, and are seen nowhere else."""
 
-import base64
 import json
 import logging
 import sys
@@ -18,7 +17,7 @@ from mcp_platform.names import deployment_workflow_id
 from tests.access.people import appoint, new_key, person, with_key
 from tests.deployments.servers import TIME
 from tests.platform import Caller, RunningPlatform
-from tests.secrets.people import trusted
+from tests.secrets.people import forms, trusted
 from tests.waiting import eventually
 
 SECRETS = "/api/v1/secrets"
@@ -279,12 +278,6 @@ async def test_a_secret_reaches_its_server_and_is_found_nowhere_else(
     random_part = value.split()[1]
     for form in forms(random_part):
         assert not any(form in place for place in places)
-
-
-def forms(value: str) -> list[bytes]:
-    """Give a value as it is, and as a part of a text in base64, which depends on what stands before it."""
-    encoded = [base64.b64encode(b"x" * shift + value.encode())[4 if shift else 0 : -4] for shift in range(3)]
-    return [value.encode(), *encoded]
 
 
 async def test_the_authors_secret_wins_over_a_shared_one_and_that_over_the_environment(

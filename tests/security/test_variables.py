@@ -116,11 +116,11 @@ def test_a_mask_takes_a_secret_out_of_a_longer_text_in_base64(
 
 
 def test_a_mask_knows_exposed_variables_except_those_that_every_text_may_show() -> None:
-    environment = {"TOKEN": "t-12345", "HIDDEN": "h-12345", "FLAG": "1", "HOME": "/root", "LANG": "C.UTF-8"}
+    environment = {"TOKEN": "t-12345", "HIDDEN": "h-12345", "FLAG": "1", "HOME": "/home", "LANG": "C.UTF-8"}
     variables = Variables(environment, ["TOKEN", "FLAG", "HOME", "LANG", "TZ", "ABSENT"])
-    text = "t-12345 h-12345 1 /root C.UTF-8"
-    assert variables.mask.text(text) == "*** h-12345 1 /root C.UTF-8"
-    assert variables.with_secrets({"S": "h-12345"}).mask.text(text) == "*** *** 1 /root C.UTF-8"
+    text = "t-12345 h-12345 1 /home C.UTF-8"
+    assert variables.mask.text(text) == "*** h-12345 1 /home C.UTF-8"
+    assert variables.with_secrets({"S": "h-12345"}).mask.text(text) == "*** *** 1 /home C.UTF-8"
 
 
 def test_a_mask_knows_the_lines_of_a_secret_and_its_cut_off_beginning() -> None:
