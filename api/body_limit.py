@@ -33,7 +33,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["path"].startswith("/mcp/"):
+        if scope["type"] != "http" or scope["path"].startswith("/mcp/") or not _has_body(scope):
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
@@ -73,3 +73,8 @@ class BodyLimit:
         await read_on(receive)
         status, body, headers = render_error(PayloadTooLarge(limit), current_request_id())
         await JSONResponse(body, status, {**headers, "Connection": "close"})(scope, receive, send)
+
+
+def _has_body(scope: Scope) -> bool:
+    """Tell whether a body comes: one of the two says so (RFC 9112 section 6.3)."""
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])

@@ -240,10 +240,12 @@ def _refusal() -> _Entry:
 
 def _credential(headers: Mapping[str, str]) -> str:
     scheme, _, value = headers.get("authorization", "").partition(" ")
-    key = headers.get("x-api-key", "").strip()
-    credential = value.strip() if scheme.lower() == "bearer" else key
-    if scheme.lower() != "bearer" and key and not key.startswith(API_KEY_PREFIX):
-        raise Unauthorized
+    if scheme.lower() == "bearer":
+        credential = value.strip()
+    else:
+        credential = headers.get("x-api-key", "").strip()
+        if credential and not credential.startswith(API_KEY_PREFIX):
+            raise Unauthorized
     if not credential or len(credential) > _MAX_CREDENTIAL_LENGTH:
         raise Unauthorized("A credential is needed: Authorization: Bearer <token>, or X-API-Key")
     return credential

@@ -1,15 +1,16 @@
 """What surrounds every HTTP request of the API and of the gateway: an id, a log line, a figure."""
 
 import asyncio
+import logging
 import re
 import time
 from contextlib import suppress
+from functools import cache
+from secrets import token_hex
 from typing import Final
-from uuid import uuid4
 
 import structlog
 from prometheus_client import Histogram
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +20,8 @@ logger = structlog.get_logger(__name__)
 
 _ACCEPTABLE_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 _STARTS: Final = frozenset({"http.response.start", "websocket.http.response.start"})
+_ID_NAME: Final = REQUEST_ID_HEADER.lower().encode()
+_LINES: Final = logging.getLogger(__name__)
 _ADDED: Final = "added_headers"
 _DRAINED_BYTES: Final = 2_097_152
 _DRAINED_SECONDS: Final = 2.0
@@ -45,8 +48,8 @@ class RequestContext:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-        request_id = given if _ACCEPTABLE_ID.match(given) else uuid4().hex
+        given = next((value for name, value in scope["headers"] if name == _ID_NAME), b"").decode("latin-1")
+        request_id = given if _ACCEPTABLE_ID.match(given) else token_hex(16)
         status = 0
         added = scope.setdefault("state", {}).setdefault(_ADDED, [])
 
@@ -54,8 +57,8 @@ class RequestContext:
             nonlocal status
             if message["type"] in _STARTS:
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
-                message["headers"] = [*message["headers"], *added]
+                kept = [pair for pair in message.get("headers", []) if pair[0].lower() != _ID_NAME]
+                message["headers"] = [*kept, (_ID_NAME, request_id.encode()), *added]
             await send(message)
 
         started = time.perf_counter()
@@ -80,7 +83,7 @@ def add_answer_headers(scope: Scope, headers: list[tuple[bytes, bytes]]) -> None
 def current_request_id() -> str:
     """Give the id of the request that is being served; a new one outside of any."""
     bound = structlog.contextvars.get_contextvars().get("request_id")
-    return bound if isinstance(bound, str) else uuid4().hex
+    return bound if isinstance(bound, str) else token_hex(16)
 
 
 async def read_on(receive: Receive) -> None:
@@ -99,10 +102,15 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
     if scope["path"].startswith("/mcp/") and status < 500:
         return
     method = scope.get("method", "WEBSOCKET")
-    logger.info(
-        "request", method=method, path=scope["path"], status=status or None, ms=round(seconds * 1000, 1)
-    )
+    if _LINES.isEnabledFor(logging.INFO):
+        ms = round(seconds * 1000, 1)
+        logger.info("request", method=method, path=scope["path"], status=status or None, ms=ms)
     if scope["type"] == "http":
         # The route's pattern, not the path: ids in labels would grow without bound.
         route = getattr(scope.get("route"), "path", "other")
-        _REQUESTS.labels(method, route, status).observe(seconds)
+        _figure(method, route, status).observe(seconds)
+
+
+@cache
+def _figure(method: str, route: str, status: int) -> Histogram:
+    return _REQUESTS.labels(method, route, status)

@@ -16,7 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -74,8 +74,7 @@ return answers
 """.replace("STEP_MS", str(STEP * 1000)).replace("STEPS", str(STEPS))
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """What came of asking for a token; times in seconds from now."""
 
     granted: bool
