@@ -3,7 +3,7 @@
 # make demo      a tour of what runs, in a second terminal
 # make test      all tests, on real servers            ARGS="-k gateway" passes options on
 # make check     format, lint, types, import rules; changes nothing
-# make bench     what calls and workflows cost here     ARGS=gateway runs one of the two
+# make bench     what all of it costs here              ARGS=api runs one of them
 # make lock      writes the lock files anew from pyproject.toml; UPGRADE=1 takes newer versions
 # make clean     removes .venv and .cache; keeps the data in .mcp-platform
 
