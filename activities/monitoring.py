@@ -79,7 +79,8 @@ class MonitoringActivities:
             tasks_settled=await self._lost_tasks(),
             replicas_ended=await self.sweep_replicas(),
         )
-        if findings != Findings():
+        # A model to embed is no damage: so begins each first start.
+        if findings.model_copy(update={"model_to_embed": None}) != Findings():
             logger.warning("reconciled", findings=findings.model_dump(mode="json"))
         return findings
 
