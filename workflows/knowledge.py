@@ -50,6 +50,9 @@ class IndexDocumentWorkflow(TaskWorkflow):
                 return {"document_id": str(order.document_id), "passages": 0}
             if await self._embed(order, split):
                 return {"document_id": str(order.document_id), "passages": split.passages}
+            if workflow.info().is_continue_as_new_suggested():
+                # A document that changes again and again: its newest revision is read anew anyway.
+                workflow.continue_as_new(order)
 
     async def _embed(self, order: IndexOrder, split: SplitDocument) -> bool:
         """Embed all passages of a revision; false when there is a newer one."""

@@ -19,6 +19,7 @@ from api.v1.mcps.lookup import (
     check_unlimited,
     etag,
     find_own_mcp,
+    new_mcp,
     read_config,
     searchable_config,
     store_config,
@@ -113,21 +114,7 @@ async def get_mcp(mcp_id: McpId, caller: Reader, request: Request) -> Response:
 async def create_mcp(order: CreateMcp, caller: Writer, parts: PartsDep, response: Response) -> McpCreated:
     """Register an MCP as a draft."""
     check_unlimited(caller)
-    now = datetime.now(UTC)
-    mcp = Mcp(
-        id=uuid4(),
-        name=order.name,
-        slug=order.slug,
-        description=order.description,
-        version=order.version,
-        author_id=caller.user_id,
-        status=McpStatus.DRAFT,
-        config_key=str(uuid4()),
-        revision=1,
-        created_at=now,
-        updated_at=now,
-        tags=order.tags,
-    )
+    mcp = new_mcp(order, caller)
     await store_config(parts, mcp.config_key, order.config)
     async with parts.stores.write() as rows:
         await rows.mcps.add(mcp, caller.user_id, order.config)

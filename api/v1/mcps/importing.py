@@ -1,17 +1,16 @@
 """Turning the entries of a file into MCPs: each of them wholly, or not at all."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from pydantic import ValidationError
 
 from api.parts import Parts
-from api.v1.mcps.lookup import store_config
+from api.v1.mcps.lookup import new_mcp, store_config
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.contracts.exchange import Imported, ImportFile
-from mcp_platform.contracts.mcps import CreateMcp, Mcp, McpConfig, McpStatus
+from mcp_platform.contracts.mcps import CreateMcp, McpConfig
 from mcp_platform.contracts.secrets import MOST_BYTES, Secret
 from mcp_platform.errors import Conflict
 from mcp_platform.formats.credentials import PlainCredential, plain_credentials
@@ -89,7 +88,7 @@ async def import_entry(parts: Parts, entry: Entry, caller: Principal) -> Importe
     order = _checked(entry)
     secrets = await _hide_credentials(parts, entry, caller)
     order = _checked(entry)
-    mcp = _mcp(order, caller)
+    mcp = new_mcp(order, caller)
     await store_config(parts, mcp.config_key, order.config)
     now = mcp.created_at
     try:
@@ -128,23 +127,6 @@ def _checked(entry: Entry) -> CreateMcp:
             f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']}" for item in error.errors()
         )
         raise NotImported("; ".join(problems)) from None
-
-
-def _mcp(order: CreateMcp, caller: Principal) -> Mcp:
-    now = datetime.now(UTC)
-    return Mcp(
-        id=uuid4(),
-        name=order.name,
-        slug=order.slug,
-        description=order.description,
-        version=order.version,
-        author_id=caller.user_id,
-        status=McpStatus.DRAFT,
-        config_key=str(uuid4()),
-        revision=1,
-        created_at=now,
-        updated_at=now,
-    )
 
 
 async def _hide_credentials(parts: Parts, entry: Entry, caller: Principal) -> _Secrets:

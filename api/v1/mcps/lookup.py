@@ -1,7 +1,8 @@
 """What all routes about MCPs need: finding one, whose it is, and its configuration."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from fastapi import Depends, Header, Path, Query
 from pydantic import ValidationError
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from api.dependencies import Requires
 from api.parts import Parts
 from mcp_platform.contracts.access import Permission, Principal
-from mcp_platform.contracts.mcps import Mcp, McpConfig, McpFilter, McpStatus, Tag
+from mcp_platform.contracts.mcps import CreateMcp, Mcp, McpConfig, McpFilter, McpStatus, Tag
 from mcp_platform.errors import Conflict, Forbidden, NotFound
 from mcp_platform.names import Collection
 
@@ -76,6 +77,25 @@ async def find_own_mcp(parts: Parts, mcp_id: UUID, caller: Principal) -> Mcp:
     if mcp.author_id != caller.user_id and Permission.MCPS_ALL not in caller.permissions:
         raise Forbidden(Permission.MCPS_ALL, "Only its author or an administrator may change an MCP")
     return mcp
+
+
+def new_mcp(order: CreateMcp, caller: Principal) -> Mcp:
+    """Make a draft, the caller's own, at its first revision."""
+    now = datetime.now(UTC)
+    return Mcp(
+        id=uuid4(),
+        name=order.name,
+        slug=order.slug,
+        description=order.description,
+        version=order.version,
+        author_id=caller.user_id,
+        status=McpStatus.DRAFT,
+        config_key=str(uuid4()),
+        revision=1,
+        created_at=now,
+        updated_at=now,
+        tags=order.tags,
+    )
 
 
 def check_unlimited(caller: Principal) -> None:
