@@ -30,7 +30,9 @@ RUN /tools/bin/python -m hatchling build -t wheel -d /wheel \
 
 FROM python:3.11.13-slim-bookworm
 
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin platform
+# The folder is where a volume goes that worker and API share: it becomes that user's with it.
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin platform \
+    && install --directory --owner 10001 --mode 0750 /var/lib/mcp-platform/replica-logs
 COPY --from=build /opt/mcp-platform /opt/mcp-platform
 
 # Nothing but /tmp is written, so the root file system may be read-only. A replica's process that the

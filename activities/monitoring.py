@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,7 +12,9 @@ from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.drivers import DriverUnavailable
 from activities.heartbeat import beating
+from mcp_platform.contracts.audit import AuditEvent, AuditOutcome
 from mcp_platform.contracts.deployments import (
     Deployment,
     DeploymentOrder,
@@ -20,16 +22,20 @@ from mcp_platform.contracts.deployments import (
     Driver,
     Findings,
     ReplicaState,
+    RevisionContent,
 )
 from mcp_platform.contracts.knowledge import indexing_task
 from mcp_platform.contracts.tasks import TaskRecord, TaskState
-from mcp_platform.names import Channel, Collection, deployment_workflow_id, indexing_workflow_id
+from mcp_platform.errors import Unavailable
+from mcp_platform.names import Collection, deployment_workflow_id, indexing_workflow_id
 
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-    from activities.clients.processes import ProcessDriver
+    from activities.deployments import DeploymentActivities
+    from activities.drivers import ReplicaDriver
     from activities.knowledge import KnowledgeActivities
+    from storage.logs import LogBook
     from storage.sql.audit import AuditLog
     from storage.stores import Stores
 
@@ -40,6 +46,7 @@ _GRACE = timedelta(seconds=30)
 _DOCUMENT_GRACE = timedelta(days=1)
 """The same for documents, which are written before the row that points to them."""
 _PAGE = 500
+_CALLS_AT_ONCE = 2000
 _DOCUMENTS_AT_ONCE = 100
 """Documents whose indexing one reconciliation begins."""
 
@@ -53,19 +60,25 @@ class MonitoringActivities:
         self,
         stores: Stores,
         temporal: Client,
-        processes: ProcessDriver | None,
-        order_of: Callable[[Deployment], DeploymentOrder],
+        drivers: Mapping[Driver, ReplicaDriver],
+        order_of: Callable[[Deployment, RevisionContent], DeploymentOrder],
         audit: AuditLog,
         audit_days: int,
         knowledge: KnowledgeActivities,
+        records: DeploymentActivities,
+        logs: LogBook,
+        call_days: int,
     ) -> None:
         self._stores = stores
         self._temporal = temporal
-        self._processes = processes
+        self._drivers = drivers
+        self._records = records
         self._order_of = order_of
         self._audit = audit
         self._audit_days = audit_days
         self._knowledge = knowledge
+        self._logs = logs
+        self._call_days = call_days
 
     @activity.defn(name="monitoring.reconcile")
     async def reconcile(self) -> Findings:
@@ -91,7 +104,9 @@ class MonitoringActivities:
         async with beating():
             async with self._stores.write() as rows:
                 await rows.refresh_tokens.delete_expired(datetime.now(UTC))
+                await rows.grants.delete_expired(datetime.now(UTC))
                 await rows.failures.forget_old(datetime.now(UTC))
+                await rows.connections.forget_unfinished(datetime.now(UTC) - _DOCUMENT_GRACE)
             for collection in Collection:
                 async for keys in self._old_keys(collection):
                     async with self._stores.read() as rows:
@@ -99,12 +114,20 @@ class MonitoringActivities:
                             used = await rows.mcps.used_configs(keys)
                         elif collection is Collection.KNOWLEDGE:
                             used = await rows.knowledge.used_contents(keys)
+                        elif collection is Collection.RESULTS:
+                            # A task that runs again points to its newest result.
+                            used = await rows.tasks.used_results(keys)
                         else:
-                            used = await rows.tasks.known(keys)
+                            # What belongs to a step of a task has the task's id before a slash.
+                            tasks = await rows.tasks.known({key.partition("/")[0] for key in keys})
+                            used = {key for key in keys if key.partition("/")[0] in tasks}
                     for key in set(keys) - used:
                         await self._stores.documents.delete(collection, key)
                         deleted += 1
             await self._forget_audit()
+            await self._forget_figures()
+            await self._forget_calls()
+            await self._forget_logs()
             await self._knowledge.sweep_embeddings()
         if deleted:
             logger.info("documents_swept", count=deleted)
@@ -117,6 +140,39 @@ class MonitoringActivities:
         if forgotten:
             logger.info("audit_entries_forgotten", count=forgotten)
 
+    async def _forget_figures(self) -> None:
+        async with self._stores.read() as rows:
+            deployment_ids = await rows.figures.deployment_ids()
+        for deployment_id in deployment_ids:
+            async with self._stores.write() as rows:
+                await rows.figures.forget_old(deployment_id, datetime.now(UTC))
+
+    async def _forget_calls(self) -> None:
+        """Remove what is past its time of the journal, some at a time, and of the figures of tools."""
+        async with self._stores.write() as rows:
+            await rows.tool_figures.forget_old(datetime.now(UTC))
+            await rows.model_usage.forget_old(datetime.now(UTC))
+        if self._call_days == 0:
+            return
+        before, total = datetime.now(UTC) - timedelta(days=self._call_days), 0
+        while True:
+            async with self._stores.write() as rows:
+                forgotten = await rows.calls.forget(before, _CALLS_AT_ONCE)
+            total += forgotten
+            if forgotten < _CALLS_AT_ONCE:
+                break
+        if total:
+            logger.info("calls_forgotten", count=total)
+
+    async def _forget_logs(self) -> None:
+        """Remove what was written by replicas of deployments that are gone, and what is past its time."""
+        for deployment_id in await self._logs.deployments():
+            async with self._stores.read() as rows:
+                gone = await rows.deployments.get(deployment_id) is None
+            if gone:
+                await self._logs.forget(deployment_id)
+        await self._logs.prune()
+
     async def _old_keys(self, collection: Collection) -> AsyncIterator[list[str]]:
         before = datetime.now(UTC) - _DOCUMENT_GRACE
         after = ""
@@ -125,28 +181,50 @@ class MonitoringActivities:
             after = keys[-1]
 
     async def sweep_replicas(self) -> list[UUID]:
-        """End replicas on this machine that no deployment owns."""
-        if self._processes is None:
-            return []
+        """End replicas of this platform that no deployment owns: processes, containers and services."""
         async with self._stores.read() as rows:
             wanted = await rows.deployments.live_replica_ids()
-        return await self._processes.sweep(wanted, older_than=_GRACE.total_seconds())
+        try:
+            wanted |= await self._stores.trials.replica_ids()
+        except Unavailable as away:
+            # Which trials go on is not known: the next minute knows more.
+            logger.warning("replicas_not_swept", reason=str(away))
+            return []
+        ended: list[UUID] = []
+        for kind, driver in self._drivers.items():
+            try:
+                found = await driver.sweep(wanted, older_than=_GRACE.total_seconds())
+            except DriverUnavailable as away:
+                logger.debug("driver_not_swept", driver=kind, reason=str(away))
+                continue
+            if found:
+                await self._audit.append([_ended_without_owner(kind, replica_id) for replica_id in found])
+            ended += found
+        return ended
 
     async def forget_lost_replicas(self) -> None:
-        """Take process replicas that died with the last worker out of rotation, before anything runs.
+        """Take replicas that died while no worker watched out of rotation, before anything runs.
 
-        Only for the start of the one worker that this machine's process replicas have.
+        Of processes only for the start of the one worker that they have on this machine. Where an engine
+        is away nothing is known, and nothing changed.
         """
-        if self._processes is None:
-            return
-        living = await self._processes.living()
+        async with self._stores.read() as rows:
+            active = await rows.deployments.active()
+        for kind in {deployment.driver for deployment in active} & (set(self._drivers) - {Driver.REMOTE}):
+            try:
+                living = await self._drivers[kind].living()
+            except DriverUnavailable as away:
+                logger.warning("replicas_not_looked_at", driver=kind, reason=str(away))
+                continue
+            for deployment in active:
+                if deployment.driver is kind:
+                    await self._forget_all_but(living, deployment)
+
+    async def _forget_all_but(self, living: set[UUID], deployment: Deployment) -> None:
         async with self._stores.write() as rows:
-            for deployment in await rows.deployments.active():
-                if deployment.driver is not Driver.PROCESS:
-                    continue
-                for replica in await rows.deployments.replicas(deployment.id):
-                    if replica.state is ReplicaState.HEALTHY and replica.id not in living:
-                        await rows.deployments.lose_replica(replica.id, "the platform was restarted", [])
+            for replica in await rows.deployments.replicas(deployment.id):
+                if replica.state is ReplicaState.HEALTHY and replica.id not in living:
+                    await rows.deployments.lose_replica(replica.id, "it ended while no worker watched it", [])
 
     async def _lost_deployments(self) -> tuple[list[DeploymentOrder], list[UUID]]:
         async with self._stores.read() as rows:
@@ -158,7 +236,13 @@ class MonitoringActivities:
                 continue
             found = await self._workflow_status(deployment_workflow_id(deployment.id))
             if found is None:
-                to_start.append(self._order_of(deployment))
+                async with self._stores.read() as rows:
+                    revision = await rows.revisions.get(deployment.id, deployment.revision)
+                    newest = await rows.revisions.list(deployment.id, limit=1)
+                if revision is not None:
+                    order = self._order_of(deployment, revision)
+                    # A number that was given once is not given again.
+                    to_start.append(order.model_copy(update={"latest_revision": newest[0].number}))
             elif found not in _OPEN:
                 await self._end(deployment, f"its workflow was ended from outside ({found.name.lower()})")
                 ended.append(deployment.id)
@@ -166,9 +250,7 @@ class MonitoringActivities:
 
     async def _end(self, deployment: Deployment, reason: str) -> None:
         report = DeploymentReport.stopped(deployment, reason)
-        async with self._stores.write() as rows:
-            await rows.deployments.report(report)
-        await self._stores.publish(Channel.ROUTES, {"slug": deployment.slug})
+        await self._records.record(report)
 
     async def _lost_documents(self) -> list[UUID]:
         """Find documents that nobody indexes; their tasks begin anew, and are not lost ones then."""
@@ -221,3 +303,16 @@ class MonitoringActivities:
                 return None
             raise
         return description.status
+
+
+def _ended_without_owner(driver: Driver, replica_id: UUID) -> AuditEvent:
+    return AuditEvent(
+        at=datetime.now(UTC),
+        actor_name="platform",
+        action="deployments.orphan_ended",
+        resource_type="replica",
+        resource_id=str(replica_id),
+        outcome=AuditOutcome.SUCCESS,
+        status=0,
+        details={"driver": driver.value},
+    )

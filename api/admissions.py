@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import structlog
+from starlette.requests import HTTPConnection
 
 from api.outbox import Outbox
 from gateway.credentials import Credentials
@@ -134,6 +135,9 @@ class Admissions:
                 # Nobody is cut off because a store is away; asked again with the next tick.
                 logger.info("credentials_not_checked", error=str(error))
                 checked -= _RECHECK
+            except Exception:
+                # A watcher that died would leave every later revocation without effect.
+                logger.exception("credentials_not_checked")
 
     async def _check_all(self) -> None:
         for number, admission in enumerate(list(self._admitted)):
@@ -145,6 +149,15 @@ class Admissions:
 def bearer(token: str) -> Mapping[str, str]:
     """Give the headers that carry this token."""
     return {"authorization": f"Bearer {token}"}
+
+
+def credential_of(connection: HTTPConnection) -> Mapping[str, str]:
+    """Keep what the caller came with, and nothing else of the request."""
+    token = connection.query_params.get("token")
+    if token:
+        return bearer(token)
+    names = ("authorization", "x-api-key")
+    return {name: connection.headers[name] for name in names if name in connection.headers}
 
 
 def _alike(one: Principal, other: Principal) -> bool:

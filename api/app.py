@@ -3,11 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
-from starlette.routing import Mount
-from starlette.types import Receive, Scope, Send
 from temporalio.client import Client
 
 from api import health, live, registry
@@ -15,12 +13,33 @@ from api.audit import AuditTrail
 from api.body_limit import BodyLimit
 from api.dependencies import unmetered
 from api.errors import install_error_handlers
+from api.oauth.routes import ROUTERS as OAUTH_ROUTERS
 from api.openapi import install_openapi
 from api.opening import opened_parts
-from api.v1 import access, analysis, audit, deployments, knowledge, mcps, secrets, tasks
+from api.v1 import (
+    access,
+    analysis,
+    audit,
+    builds,
+    calls,
+    deployments,
+    figures,
+    github,
+    groups,
+    knowledge,
+    known_servers,
+    logs,
+    mcps,
+    model_usage,
+    policies,
+    secrets,
+    tasks,
+    tools,
+)
+from api.v1.github.webhook import LONGEST_DELIVERY, WEBHOOK_PATH
 from api.v1.knowledge.documents import DOCUMENTS_PATH, LONGEST_DOCUMENT
 from api.v1.knowledge.uploads import FORM_OVERHEAD, UPLOAD_PATH
-from gateway.app import Gateway
+from gateway.app import Gateway, McpFirst
 from mcp_platform import __version__
 from mcp_platform.request_context import RequestContext
 from mcp_platform.settings import Mode, Settings
@@ -28,13 +47,23 @@ from mcp_platform.settings import Mode, Settings
 _V1_ROUTERS = (
     # Those that are asked most come first: FastAPI tries one route after the other.
     tasks.router,
+    builds.router,
     *mcps.ROUTERS,
-    deployments.router,
+    policies.router,
+    *deployments.ROUTERS,
+    figures.router,
+    logs.router,
     *knowledge.ROUTERS,
     analysis.router,
+    known_servers.router,
+    *github.ROUTERS,
     *access.ROUTERS,
     secrets.router,
+    groups.router,
+    tools.router,
     audit.router,
+    calls.router,
+    model_usage.router,
 )
 
 
@@ -50,6 +79,8 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened_parts(settings, temporal) as parts:
             app.state.parts = parts
+            if parts.gateway is not None:
+                app.state.farewell = parts.gateway.say_farewell
             yield
 
     # The pages' scripts come from a package, not from somebody's servers: they work without internet.
@@ -67,7 +98,9 @@ def create_app(settings: Settings, temporal: Client | None = None) -> FastAPI:
     _add_routes(app)
     app.add_api_route("/", _to_docs, include_in_schema=False, dependencies=[Depends(unmetered)])
     if settings.mode is Mode.EMBEDDED:
-        app.router.routes.append(Mount("/mcp", app=_to_gateway))
+        app.add_api_route(
+            "/actuator/health", _actuator, include_in_schema=False, dependencies=[Depends(unmetered)]
+        )
     install_error_handlers(app)
     install_openapi(app)
     _add_middleware(app, settings)
@@ -82,9 +115,12 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         UPLOAD_PATH: settings.knowledge.max_upload_bytes + FORM_OVERHEAD,
         DOCUMENTS_PATH: longest,
         f"{DOCUMENTS_PATH}/": longest,
+        WEBHOOK_PATH: LONGEST_DELIVERY,
     }
     app.add_middleware(BodyLimit, limit=limit, others=others)
     app.add_middleware(AuditTrail)
+    if settings.mode is Mode.EMBEDDED:
+        app.add_middleware(McpFirst, gateway_of=lambda served: served.state.parts.gateway)
     app.add_middleware(RequestContext)
 
 
@@ -92,7 +128,7 @@ def _add_routes(app: FastAPI) -> None:
     for router in _V1_ROUTERS:
         # Each by itself: a router within a router is walked through twice for each request.
         app.include_router(router, prefix="/api/v1")
-    for router in (live.router, health.router, registry.router):
+    for router in (live.router, health.router, registry.router, *OAUTH_ROUTERS):
         app.include_router(router)
 
 
@@ -101,7 +137,7 @@ async def _to_docs() -> RedirectResponse:
     return RedirectResponse("/api/docs")
 
 
-async def _to_gateway(scope: Scope, receive: Receive, send: Send) -> None:
-    """Hand a request beneath `/mcp` to the gateway of this process."""
-    gateway: Gateway = scope["app"].state.parts.gateway
-    await gateway.asgi(scope, receive, send)
+async def _actuator(request: Request) -> Response:
+    """Answer how the platform fares, in the bridge's words."""
+    gateway: Gateway = request.app.state.parts.gateway
+    return await gateway.bridging.bridge.health()

@@ -7,8 +7,6 @@ and on which resource: bodies are full of secrets.
 
 import json
 import re
-import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.audit_recorder import AuditRecorder
+from mcp_platform.audit_refusals import Refusals
 from mcp_platform.client_address import client_address
 from mcp_platform.contracts.access import Principal
 from mcp_platform.contracts.audit import AuditEvent, AuditOutcome
@@ -33,13 +32,14 @@ _PREFIX: Final = "/api/v1/"
 _DENIED: Final = frozenset({401, 403, 429})
 _LARGEST_READ: Final = 65_536
 _TOO_MANY: Final = 429
-_EVERY: Final = 60.0
-_MOST_COUNTED: Final = 10_000
 _TYPES: Final = {
     "mcps": "mcp_tool",
     "import": "mcp_tool",
-    "feasibility": "task",
+    "openapi": "mcp_tool",
+    "known-servers": "mcp_tool",
+    **dict.fromkeys(("feasibility", "improvements", "generate-config", "from-task"), "task"),
     "upload": "document",
+    **dict.fromkeys(("connect", "disconnect", "sync", "push"), "connection"),
     **dict.fromkeys(("login", "token", "refresh", "logout"), "session"),
     **dict.fromkeys(("register", "me", "password", "mfa", "confirm", "recovery-codes"), "user"),
 }
@@ -48,6 +48,7 @@ _IDS: Final = {
     "deployment_id": "deployment",
     "task_id": "task",
     "document_id": "document",
+    "connection_id": "connection",
     "id": "",
 }
 """Where an answer says what was made, and what that is; by the path where it does not say."""
@@ -90,24 +91,6 @@ def about(resource_type: str, resource_id: object) -> None:
     """Say what the request is about, where neither its path nor its answer's id tells."""
     if note := _current.get():
         note.resource = (resource_type, str(resource_id))
-
-
-class Refusals:
-    """Counts refusals for too many requests: whoever floods us must not flood the log."""
-
-    def __init__(self) -> None:
-        self._counted: OrderedDict[tuple[str, str, str], tuple[float, int]] = OrderedDict()
-
-    def count(self, credential: str, address: str, action: str) -> int | None:
-        """Count one; None if it is not to be recorded, else how many were not since the last that was."""
-        key = (credential, address, action)
-        now = time.monotonic()
-        recorded_at, left_out = self._counted.pop(key, (-_EVERY, 0))
-        due = now - recorded_at >= _EVERY
-        self._counted[key] = (now, 0) if due else (recorded_at, left_out + 1)
-        while len(self._counted) > _MOST_COUNTED:
-            self._counted.popitem(last=False)
-        return left_out if due else None
 
 
 class AuditTrail:

@@ -16,6 +16,7 @@ _SAMPLES: dict[str, Any] = {
     "created_at": "2026-01-15T10:30:00Z",
     "created_before": "2026-12-31T23:59:59Z",
     "description": "Provides weather information via MCP protocol",
+    "digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "email": "dev@example.com",
     "endpoint_url": "http://localhost:8000/mcp/weather-tool/v1",
     "environment": "production",
@@ -23,6 +24,7 @@ _SAMPLES: dict[str, Any] = {
     "expires_in": 900,
     "key": "mcp_live_…",
     "language": "en",
+    "max_response_bytes": 200_000,
     "memory": "512Mi",
     "message": "Feasibility analysis queued for processing",
     "name": "Weather MCP Tool",
@@ -80,7 +82,10 @@ def example_of(schema: dict[str, Any], schemas: dict[str, Any], name: str = "", 
         return _object(schema, schemas, depth)
     if kind == "array":
         return [] if depth > _DEPTH else [example_of(schema.get("items", {}), schemas, name, depth + 1)]
-    return schema.get("enum", [_BY_FORMAT.get(schema.get("format", ""), _BY_TYPE[kind])])[0]
+    plain = _BY_FORMAT.get(schema.get("format", ""), _BY_TYPE[kind])
+    if kind == "number":
+        plain = max(plain, schema.get("minimum", plain))
+    return schema.get("enum", [plain])[0]
 
 
 def _fits(sample: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> bool:

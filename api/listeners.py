@@ -61,6 +61,18 @@ class Listener:
         allowed = Permission.DEPLOYMENTS_READ in self.principal.permissions
         return allowed and self.principal.may_use(tool_id)
 
+    def hears_authorization(self, event: Event) -> bool:
+        """Tell whether it hears what becomes of an authorization at a remote server: of its own alone."""
+        return self.principal.user_id == event.owner_id and self.principal.may_use(
+            UUID(event.data["tool_id"])
+        )
+
+    def hears_connection(self, event: Event) -> bool:
+        """Tell whether it hears how a connected repository stands: one's own, or everybody's who may."""
+        allowed = self.principal.permissions
+        own = self.principal.user_id == event.owner_id and Permission.GITHUB_READ in allowed
+        return self.principal.mcp_ids is None and (own or Permission.GITHUB_ALL in allowed)
+
 
 class Listeners:
     """The event streams of one process, fed by the other processes' messages and by the hub."""
@@ -193,11 +205,28 @@ class Listeners:
             self._tell_missed(listener, min(since, listener.missed_since or since))
         self._deaf_since = None
 
+    def _tell_drift(self, event: Event) -> None:
+        text = json.dumps({"type": event.type, **event.data})
+        for listener in self._listeners:
+            if listener.hears_connection(event):
+                listener.outbox.put(f"drift/{event.data['connection_id']}", event.type, text)
+
     def _pass_on(self, event: Event) -> None:
+        if event.type is EventType.GITHUB_DRIFT:
+            self._tell_drift(event)
+            return
         for listener in self._listeners:
             if event.type is EventType.TASK_STARTED:
                 if listener.owner in {None, event.owner_id}:
                     self._follow(listener, event.data["task_id"])
+            elif event.type is EventType.TOOL_QUARANTINED:
+                if listener.hears_deployment(UUID(event.data["mcp_id"])):
+                    text = json.dumps({"type": event.type, **event.data})
+                    listener.outbox.put(f"{event.data['mcp_id']}/{event.data['tool']}", event.type, text)
+            elif event.type is EventType.AUTHORIZATION_STATUS:
+                if listener.hears_authorization(event):
+                    number = event.data["authorization_id"]
+                    listener.outbox.put(number, event.type, json.dumps({"type": event.type, **event.data}))
             elif listener.hears_deployment(UUID(event.data["tool_id"])):
                 _tell_deployment(listener, event.data)
 
@@ -222,6 +251,7 @@ def _status_of(deployment: Deployment, healthy: int) -> dict[str, Any]:
         "replicas": deployment.config.replicas,
         "healthy": healthy,
         "reason": deployment.reason,
+        "rollout": deployment.rollout and deployment.rollout.model_dump(mode="json"),
         "tool_id": str(deployment.mcp_id),
         "tool_name": deployment.tool_name,
     }

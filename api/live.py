@@ -10,9 +10,9 @@ import structlog
 from fastapi import APIRouter, Depends, Header, Query, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 
-from api.admissions import Admission, bearer
+from api.admissions import Admission, credential_of
 from api.dependencies import PartsDep, RequiresToken, parts_of
 from api.listeners import Listener
 from api.outbox import Outbox, OutboxFull
@@ -77,7 +77,7 @@ class _Socket:
         """Carry out what the client sends, until it leaves or is told to."""
         try:
             with self._parts.admissions.admitted(
-                caller, _credential(self._socket), self._outbox
+                caller, credential_of(self._socket), self._outbox
             ) as admission:
                 while True:
                     message = await self._socket.receive()
@@ -159,12 +159,15 @@ async def events(
 ) -> StreamingResponse:
     """Stream `task_update` for the caller's tasks and `deployment_status` for all deployments.
 
+    `authorization_status` tells the caller that an authorization of theirs at a remote server holds, or has
+    expired; one that was missed is not told again.
+
     Each event has an id. Who comes back with the last one, to whatever process of the API, is told the
     newest state of all that changed since.
     """
     since = _moment(last_event_id_header or last_event_id)
     return StreamingResponse(
-        _stream(parts, caller, _credential(request), since),
+        _stream(parts, caller, credential_of(request), since),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -210,12 +213,3 @@ def _moment(event_id: str | None) -> float | None:
     if event_id is None or not event_id.isascii() or not event_id.isdigit() or len(event_id) > 15:
         return None
     return min(int(event_id) / 1000, time.time())
-
-
-def _credential(connection: HTTPConnection) -> Mapping[str, str]:
-    """Keep what the caller came with, and nothing else of the request."""
-    token = connection.query_params.get("token")
-    if token:
-        return bearer(token)
-    names = ("authorization", "x-api-key")
-    return {name: connection.headers[name] for name in names if name in connection.headers}

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from api.dependencies import Permitted, Public
 from api.examples import example_of
+from mcp_platform.contracts.access import Permission
 from mcp_platform.contracts.base import Contract
 
 SIGN_IN_PATH = "/api/v1/auth/token"
@@ -40,6 +41,15 @@ _ERRORS: dict[int, tuple[str, dict[str, Any]]] = {
         {"detail": "The body is not JSON", "error_code": "INVALID_REQUEST"},
     ),
     401: ("No credential that holds", {"detail": "Invalid or expired token", "error_code": "UNAUTHORIZED"}),
+    402: (
+        "The budget for language models is used up",
+        {
+            "detail": "Your budget for language models, 100000 tokens a day, is used up. It is renewed at"
+            ' 2026-01-16T00:00:00Z; until then, "engine": "rules" does without a model',
+            "error_code": "BUDGET_EXHAUSTED",
+            "renewed_at": "2026-01-16T00:00:00Z",
+        },
+    ),
     403: (
         "The caller may not",
         {
@@ -174,6 +184,8 @@ def _add_errors(operation: dict[str, Any], path: str, method: str, calls: list[o
         possible.add(404)
     if method != "get":
         possible.add(409)
+        if any(isinstance(call, Permitted) and call.permission is Permission.ANALYSIS_RUN for call in calls):
+            possible.add(402)
     for status in sorted(possible):
         described = operation["responses"].get(str(status))
         if described is None or status == 422:

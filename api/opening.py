@@ -11,18 +11,23 @@ from temporalio.client import Client
 from activities.clients.embeddings import open_model
 from api.admissions import Admissions
 from api.audit_recorder import AuditRecorder
+from api.knowledge_answers import answer_searches
 from api.listeners import Listeners
+from api.oauth.clients import Clients
 from api.parts import Parts
 from api.status_hub import StatusHub
 from api.task_reader import TaskReader
 from gateway.app import Gateway
+from gateway.authorization.outbound import Outbound
 from gateway.credentials import Credentials
+from gateway.discovery.known_servers import KnownServers
 from gateway.limits import RateLimits, open_limits
 from mcp_platform.connection import connect_temporal
-from mcp_platform.security.sealing import load_sealer
+from mcp_platform.security.sealing import Sealer, load_sealer
 from mcp_platform.security.tokens import Tokens, load_tokens
 from mcp_platform.settings import Mode, Settings
 from storage.knowledge.library import Library
+from storage.logs import LogReader
 from storage.sql.audit import AuditLog
 from storage.stores import Stores, open_stores
 
@@ -40,17 +45,14 @@ async def opened_parts(settings: Settings, temporal: Client | None) -> AsyncIter
         # Lazy: the API starts, and says what is wrong, while Temporal is away.
         client = temporal or await connect_temporal(settings.temporal_address, settings.temporal, lazy=True)
         tokens, sealer = load_tokens(settings), load_sealer(settings)
-        audit = AuditRecorder(AuditLog(stores.database, sealer))
-        await stack.enter_async_context(audit.open())
+        audit = await _open_audit(stores, sealer, stack)
         await stack.enter_async_context(_running(stores.reads.follow()))
         limits = await stack.enter_async_context(open_limits(settings, stores.cache))
         gateway, credentials = await _open_gateway(settings, stores, tokens, limits, stack)
-        reader = TaskReader(stores, client)
-        hub = StatusHub(reader, client)
-        listeners = Listeners(stores, reader, hub)
-        admissions = Admissions(credentials)
-        library = _library(settings, stores)
-        for part in (library, hub, listeners, admissions):
+        hub = StatusHub(reader := TaskReader(stores, client), client)
+        listeners, admissions = Listeners(stores, reader, hub), Admissions(credentials)
+        library, logs = await _open_library(settings, stores, stack), LogReader(settings.replica_log_folder)
+        for part in (hub, listeners, admissions, logs):
             await stack.enter_async_context(part.open())
         yield Parts(
             settings=settings,
@@ -67,7 +69,31 @@ async def opened_parts(settings: Settings, temporal: Client | None) -> AsyncIter
             admissions=admissions,
             gateway=gateway,
             knowledge=library,
+            known_servers=KnownServers(stores),
+            logs=logs,
+            oauth_clients=_oauth_clients(stores, stack),
         )
+
+
+async def _open_library(settings: Settings, stores: Stores, stack: AsyncExitStack) -> Library:
+    """Open the knowledge base, and let workers search it too."""
+    library = _library(settings, stores)
+    await stack.enter_async_context(library.open())
+    await stack.enter_async_context(_running(answer_searches(stores, library)))
+    return library
+
+
+async def _open_audit(stores: Stores, sealer: Sealer, stack: AsyncExitStack) -> AuditRecorder:
+    audit = AuditRecorder(AuditLog(stores.database, sealer))
+    await stack.enter_async_context(audit.open())
+    return audit
+
+
+def _oauth_clients(stores: Stores, stack: AsyncExitStack) -> Clients:
+    # Whoever can sign in names these addresses: unlike those of remote servers they are never private.
+    outbound = Outbound(private=False)
+    stack.push_async_callback(outbound.close)
+    return Clients(stores, outbound)
 
 
 async def _open_gateway(

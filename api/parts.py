@@ -7,15 +7,19 @@ from temporalio.client import Client
 from api.admissions import Admissions
 from api.audit_recorder import AuditRecorder
 from api.listeners import Listeners
+from api.oauth.clients import Clients
 from api.status_hub import StatusHub
 from api.task_reader import TaskReader
 from gateway.app import Gateway
+from gateway.authorization.advertised import Advertised
 from gateway.credentials import Credentials
+from gateway.discovery.known_servers import KnownServers
 from gateway.limits import RateLimits
 from mcp_platform.security.sealing import Sealer
 from mcp_platform.security.tokens import Tokens
 from mcp_platform.settings import Settings
 from storage.knowledge.library import Library
+from storage.logs import LogReader
 from storage.stores import Stores
 
 
@@ -38,3 +42,11 @@ class Parts:
     gateway: Gateway | None
     """Present in embedded mode, where one process is API and gateway."""
     knowledge: Library
+    known_servers: KnownServers
+    logs: LogReader
+    oauth_clients: Clients
+
+    async def oauth_endpoints(self) -> frozenset[str]:
+        """Name the endpoints that are signed in to by OAuth, as they are now."""
+        smart = self.settings.oauth.advertise_smart
+        return await Advertised(self.stores.database, smart).refresh()

@@ -130,7 +130,7 @@ def _state(version: PublishedVersion) -> RegistryState:
 def _after(cursor: str | None) -> tuple[str, int] | None:
     if not cursor:
         return None
-    match = _CURSOR.match(cursor)
+    match = _CURSOR.fullmatch(cursor)
     if match is None:
         raise ValidationFailed.at(("query", "cursor"), "is not the nextCursor of a page")
     return match[1], int(match[2])

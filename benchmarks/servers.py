@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 _PATIENCE = 60.0
 _COMMAND = str(Path(sys.executable).with_name("mcp-platform"))
@@ -36,17 +37,17 @@ class Platform:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def deploy(self, slug: str, server: dict[str, Any]) -> str:
+    async def deploy(self, slug: str, server: dict[str, Any], config: dict[str, Any] | None = None) -> str:
         """Deploy a server with one replica; its own address, once it answers."""
         order = {"name": slug, "slug": slug, "version": "1.0.0", "config": {"servers": [server]}}
         mcp = await self.ask("POST", "/mcps", order)
-        started = await self.ask("POST", "/deployments", {"tool_id": mcp["id"]})
+        started = await self.ask("POST", "/deployments", {"tool_id": mcp["id"], "config": config or {}})
         async with asyncio.timeout(_PATIENCE):
             while True:
                 seen = await self.ask("GET", f"/deployments/{started['deployment_id']}")
                 if seen["status"] == "running":
                     return str(seen["replicas"][0]["url"])
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.25)
 
 
 @asynccontextmanager
@@ -59,7 +60,7 @@ async def running(
             *command,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "MCP_PLATFORM_REGISTRY__SOURCE": "", **(environment or {})},
         )
     try:
         yield process
@@ -101,10 +102,18 @@ async def running_platform(folder: Path) -> AsyncIterator[Platform]:
             yield Platform(folder, ready["api"], f"127.0.0.1:{temporal}", process.pid, token, http)
 
 
+def first_process_named(pid: int, word: str) -> int:
+    """Find a process that another has started, by a word in its name."""
+    children = psutil.Process(pid).children(recursive=True)
+    return next(child.pid for child in children if word in child.name())
+
+
 @asynccontextmanager
-async def running_gateway(platform: Platform) -> AsyncIterator[tuple[str, int]]:
+async def running_gateway(
+    platform: Platform, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[str, int]]:
     """Run a gateway by itself beside the platform, on the same data; its address and process."""
-    async with _running_part(platform, "gateway", "GATEWAY") as part:
+    async with _running_part(platform, "gateway", "GATEWAY", environment) as part:
         yield part
 
 
@@ -132,9 +141,7 @@ async def running_redis(folder: Path) -> AsyncIterator[str | None]:
     (port,) = free_ports(1)
     options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
     async with running(program, *options, log=folder / "redis.log"):
-        async with asyncio.timeout(_PATIENCE):
-            while not await _listens(port):  # noqa: ASYNC110 - it says so to nobody
-                await asyncio.sleep(0.02)
+        await await_port(port)
         yield f"redis://127.0.0.1:{port}"
 
 
@@ -156,6 +163,13 @@ async def _running_part(
             while not await _answers(http, url):  # noqa: ASYNC110 - it says so to nobody
                 await asyncio.sleep(0.05)
         yield url, process.pid
+
+
+async def await_port(port: int) -> None:
+    """Wait until something listens there."""
+    async with asyncio.timeout(_PATIENCE):
+        while not await _listens(port):  # noqa: ASYNC110 - it says so to nobody
+            await asyncio.sleep(0.02)
 
 
 def free_ports(count: int) -> list[int]:

@@ -13,7 +13,13 @@ from temporalio.worker import Worker
 from websockets.asyncio.client import connect
 
 with workflow.unsafe.imports_passed_through():
-    from activities.feasibility_rules import RuleAnalyst, find_capabilities, problems_of, server_kinds
+    from activities.feasibility_rules import (
+        Case,
+        RuleAnalyst,
+        find_capabilities,
+        problems_of,
+        server_kinds,
+    )
     from benchmarks.servers import Platform
     from benchmarks.tables import show
     from mcp_platform.connection import connect_temporal
@@ -56,7 +62,7 @@ async def judge() -> None:
         problems=problems_of(idea),
         words=len(idea.description.split()),
     )
-    await RuleAnalyst().judge(idea, facts, KnownMcps(similar=[]))
+    await RuleAnalyst().judge(Case(idea=idea, facts=facts, known=KnownMcps(similar=[])))
 
 
 async def run(platform: Platform) -> None:

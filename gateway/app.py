@@ -1,71 +1,49 @@
 """The gateway, whole: built once in a process, served in the API's process or by itself."""
 
-import asyncio
-import os
-import re
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-import aiohttp
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.bodies import read_body, replay
+from gateway.authorization.advertised import Advertised
+from gateway.authorization.challenges import METADATA_PATH, Challenges
+from gateway.authorization.resources import Resources
+from gateway.background import Background
+from gateway.balancing.member import State
+from gateway.bridging import Bridging
+from gateway.core import Core
 from gateway.credentials import Credentials
-from gateway.downstream import Downstream
-from gateway.endpoint import Endpoint
-from gateway.headers import target_of
+from gateway.entry import Entry
+from gateway.front.server import Front
+from gateway.front.sessions import Sessions, SessionStore
 from gateway.limits import RateLimits, open_limits
-from gateway.metering import Meter
-from gateway.relay import Relay
+from gateway.listening import Listening
+from gateway.opening import Opener
 from gateway.rest import RestCalls
 from gateway.results import ToolResult
-from gateway.routes import RouteTable
-from gateway.upstreams.exchange import Limits
-from gateway.upstreams.upstream import Upstream
-from mcp_platform.client_address import client_address
-from mcp_platform.contracts import deployments
-from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.errors import (
-    Forbidden,
-    ForbiddenOrigin,
-    MethodNotAllowed,
     NotFound,
-    PayloadTooLarge,
-    PlatformError,
-    Unauthorized,
-    Unavailable,
 )
-from mcp_platform.names import RouteClass
-from mcp_platform.rendering import render_error, render_unexpected
-from mcp_platform.request_context import RequestContext, current_request_id, read_on
+from mcp_platform.rendering import render_error
+from mcp_platform.request_context import RequestContext, current_request_id
 from mcp_platform.security.sealing import load_sealer
 from mcp_platform.security.tokens import Tokens, load_tokens
 from mcp_platform.settings import Settings
-from mcp_platform.variables import Variables
-from storage.secrets import SecretValues
+from storage.cache.sessions import CachedSessions
+from storage.sql.audit import AuditLog
+from storage.sql.sessions import KeptSessions
 from storage.stores import Stores, open_stores
 
 log = structlog.get_logger(__name__)
-
-_PATH = re.compile(r"^/mcp/(?P<slug>[a-z0-9-]+)/v1(?:/tools/(?P<tool>.+)|/?)$")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_RECHECK = 60.0
-"""Seconds after which the credential of an open stream is looked at, in case a message was lost."""
-_UPSTREAM_KEEPALIVE = 4.0
-"""Seconds; shorter than common servers keep an idle connection, so that none is closed as we write."""
 
 
 @dataclass(frozen=True)
@@ -82,50 +60,77 @@ class Gateway:
     """Serves everything under `/mcp/`, and tool calls of the platform itself."""
 
     def __init__(self, settings: Settings, stores: Stores, tokens: Tokens, rates: RateLimits) -> None:
-        own = settings.gateway
         self._settings = settings
-        database, cache = stores.database, stores.cache
-        self._documents = stores.documents
-        environment = Variables(os.environ, settings.replicas.exposed_environment)
-        self._secrets = SecretValues(database, load_sealer(settings), environment)
-        self._cache = cache
+        self._cache = stores.cache
         self._rates = rates
-        self._limits = Limits(own.connect_timeout, own.call_timeout, own.max_response_bytes)
-        self.credentials = Credentials(database, cache, tokens)
-        self._meter = Meter(database, own.flush_interval)
-        self._routes = RouteTable(database, self._open_upstream)
-        self._relay = Relay(self._routes, self._meter)
-        endpoint = Endpoint(self._relay, own.call_timeout)
-        self._downstream = Downstream(endpoint.answer, own.max_body_bytes, own.session_idle_timeout)
-        self._rest = RestCalls(self._relay)
-        self._hosts = _hosts(settings.gateway_url)
+        self._background = Background()
+        sealer = load_sealer(settings)
+        audit = AuditLog(stores.database, sealer)
+        self._opener = Opener(settings, stores, sealer, self._background.spawn)
+        self._core = Core(settings.gateway, stores, audit, self._opener, self._background.spawn)
+        self._routes, self._relay, self._meter = self._core.routes, self._core.relay, self._core.meter
+        self.policies, self.policy = self._core.policies, self._core.policy
+        self.several, self.tool_lists = self._core.several, self._core.tool_lists
+        resources = Resources(settings.gateway_url)
+        self._advertised = Advertised(stores.database, settings.oauth.advertise_smart)
+        self.challenges = Challenges(resources, self._advertised, settings.issuer)
+        self.credentials = Credentials(stores.database, stores.cache, tokens, resources)
+        self._front = self._open_front(settings, stores)
+        self._rest = RestCalls(self._relay, self._core.calls)
+        self._entry = Entry(
+            settings,
+            self.credentials,
+            rates,
+            self._relay,
+            self._front,
+            self._rest,
+            self.policies,
+            self.challenges,
+            self.several.groups,
+        )
+        self.bridging = Bridging(
+            settings,
+            stores,
+            self.credentials,
+            rates,
+            self._entry.check_origin,
+            self._core,
+            audit,
+            self._opener,
+        )
         self._stack = AsyncExitStack()
-        self._http: aiohttp.ClientSession
-        self._tasks: asyncio.TaskGroup
 
     async def __aenter__(self) -> Self:
         """Read the routes, and keep them, the credentials and the figures current from now on."""
+        interval = self._settings.gateway.refresh_interval
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._meter.flush)
-            self._http = await stack.enter_async_context(_http_session())
+            stack.push_async_callback(self._meter.close)
+            stack.push_async_callback(self._core.reporter.close)
+            stack.push_async_callback(self._opener.http.close)
             await stack.enter_async_context(self.credentials.running())
-            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            stack.push_async_callback(self._routes.close)
-            await self._routes.refresh()
+            await stack.enter_async_context(self._background.running())
+            await self._core.open(stack)
+            await self._advertised.refresh()
+            await self.bridging.refresh()
+            stack.callback(self.bridging.close)
             loops = [
-                self._routes.follow(self._cache),
-                self._routes.refresh_forever(self._settings.gateway.refresh_interval),
-                self._meter.flush_forever(),
+                *self._core.loops(),
+                *self.bridging.loops(),
+                self._advertised.follow(self._cache),
+                self._advertised.refresh_forever(interval),
             ]
-            running = [self._tasks.create_task(loop) for loop in loops]
-            stack.callback(lambda: [task.cancel() for task in running])
-            await stack.enter_async_context(self._downstream.running())
+            await stack.enter_async_context(self._background.looping(loops))
+            await stack.enter_async_context(self._front.running())
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         """Stop, close every upstream, and write the last figures."""
         await self._stack.aclose()
+
+    def say_farewell(self) -> None:
+        """End the streams that last: the server is about to stop, and would wait for them."""
+        self._front.end_streams()
 
     async def call_tool(
         self, slug: str, tool: str, arguments: dict[str, Any], *, timeout: float | None = None
@@ -139,135 +144,35 @@ class Gateway:
             UpstreamFailed: The server broke during the call.
             UpstreamTimedOut: It did not answer in time.
         """
-        return await self._rest.call(slug, tool, arguments, timeout or self._limits.call_timeout)
+        return await self._rest.call(slug, tool, arguments, timeout or self._settings.gateway.call_timeout)
 
     def snapshot(self) -> Snapshot:
         """Tell what the gateway does at this moment."""
         upstreams = [upstream for live in self._routes.all for upstream in live.upstreams]
-        resting = sum(upstream.resting for upstream in upstreams)
+        states = [each.state for live in self._routes.all for each in live.state()]
+        resting = sum(state is not State.READY for state in states)
         return Snapshot(len(self._routes.all), len(upstreams), resting, self._relay.active)
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request whose path begins with `/mcp/`."""
-        if scope["type"] != "http":
+        if scope["type"] == "http" and self.bridging.bridge.owns(scope["path"]):
+            await self.bridging.bridge.serve(scope, receive, send)
             return
-        begun = False
+        await self._entry.asgi(scope, receive, send)
 
-        async def watched(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._serve(scope, receive, watched)
-        except PlatformError as error:
-            rendered = render_error(error, current_request_id())
-            if isinstance(error, PayloadTooLarge):
-                await read_on(receive)
-        except Exception:
-            log.exception("request_failed", path=scope["path"])
-            rendered = render_unexpected(current_request_id())
-        else:
-            return
-        status, body, headers = rendered
-        if not begun:
-            await JSONResponse(body, status, headers)(scope, receive, send)
-        elif status == Unauthorized.status:
-            # A stream whose credential ended: it ends in order, and the client asks again.
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        self._check_origin(headers)
-        principal = await self._authorize(scope, headers)
-        match = _PATH.match(scope["path"])
-        if match is None:
-            raise NotFound("path", scope["path"])
-        slug, tool, limit = match["slug"], match["tool"], self._settings.gateway.max_body_bytes
-        if principal.mcp_ids is not None and not principal.may_use(self._routes.find(slug).route.mcp_id):
-            raise Forbidden(Permission.TOOLS_CALL, "This API key is not for this MCP")
-        if tool is None:
-            self._relay.check(slug)
-            if scope["method"] == "POST":
-                receive = replay(await read_body(receive, limit), receive)
-            work = self._downstream.serve(scope, receive, send, slug, principal.user_id)
-            # A call has a deadline; a stream of events would outlive its credential.
-            await (self._while_admitted(headers, principal, work) if scope["method"] == "GET" else work)
-            return
-        if scope["method"] != "POST":
-            raise MethodNotAllowed("POST")
-        response = await self._rest.answer(slug, tool, receive, limit, self._limits.call_timeout)
-        await response(scope, receive, send)
-
-    async def _while_admitted(
-        self, headers: Mapping[str, str], principal: Principal, work: Coroutine[Any, Any, None]
-    ) -> None:
-        serving = asyncio.create_task(work)
-        watching = asyncio.create_task(self._until_refused(headers, principal))
-        try:
-            await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
-                raise Unauthorized("The credential does not hold any more")
-            serving.result()
-        finally:
-            serving.cancel()
-            watching.cancel()
-            await asyncio.gather(serving, watching, return_exceptions=True)
-
-    async def _until_refused(self, headers: Mapping[str, str], principal: Principal) -> None:
-        """Return once the credential has ended, or does not allow calls any more."""
-        generation = self.credentials.generation
-        while principal.expires_at is None or principal.expires_at > datetime.now(UTC):
-            ends = principal.expires_at
-            left = (ends - datetime.now(UTC)).total_seconds() if ends else _RECHECK
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(left, _RECHECK)):
-                    generation = await self.credentials.next_change(generation)
-            try:
-                present = await self.credentials.authenticate(headers)
-            except Unauthorized:
-                return
-            except Unavailable:
-                continue
-            if Permission.TOOLS_CALL not in present.permissions:
-                return
-
-    async def _authorize(self, scope: Scope, headers: Mapping[str, str]) -> Principal:
-        try:
-            principal = await self.credentials.authenticate(headers)
-        except Unauthorized:
-            address = client_address(scope, self._settings.api.trusted_proxies)
-            await self._rates.charge_address(scope, RouteClass.CALL, address)
-            raise
-        await self._rates.charge(scope, RouteClass.CALL, principal)
-        if Permission.TOOLS_CALL not in principal.permissions:
-            raise Forbidden(Permission.TOOLS_CALL)
-        return principal
-
-    def _check_origin(self, headers: Mapping[str, str]) -> None:
-        """Refuse pages of other sites. The Host header proves nothing here: DNS rebinding forges it."""
-        origin = headers.get("origin")
-        if origin is None:
-            return
-        try:
-            known = urlsplit(origin).hostname in self._hosts
-        except ValueError:
-            known = False
-        if not known:
-            raise ForbiddenOrigin(origin)
-
-    def _open_upstream(self, route: deployments.Route, address: deployments.UpstreamAddress) -> Upstream:
-        target = partial(target_of, self._documents, self._secrets, route, address)
-        return Upstream(address, self._http, target, self._limits, self._spawn)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        async def guarded() -> None:
-            try:
-                await work
-            except Exception:
-                log.exception("background_work_failed")
-
-        self._tasks.create_task(guarded())
+    def _open_front(self, settings: Settings, stores: Stores) -> Front:
+        own = settings.gateway
+        listening = Listening(self._relay, self.policy, self.several.groups, self._background.spawn)
+        sessions = Sessions(
+            _session_store(settings, stores),
+            stores.publish,
+            listening.end,
+            own.session_idle_timeout,
+            own.most_sessions,
+            own.most_sessions_of_one,
+        )
+        listen = self.several.listening(listening.follow)
+        return Front(self._core.answer, sessions, listen, listening.tell, stores.cache)
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -282,32 +187,62 @@ def create_app(settings: Settings) -> Starlette:
             Gateway(settings, stores, tokens, rates) as gateway,
         ):
             app.state.gateway = gateway
+            app.state.farewell = gateway.say_farewell
             yield
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        await scope["app"].state.gateway.asgi(scope, receive, send)
-
-    async def health(request: Request) -> Response:
-        return JSONResponse({"status": "ok", "gateway": asdict(request.app.state.gateway.snapshot())})
-
-    async def metrics(_request: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
+    routes = [
+        Route("/health", _health),
+        Route("/actuator/health", _actuator),
+        Route("/metrics", _metrics),
+        Route(f"{METADATA_PATH}{{path:path}}", _metadata),
+    ]
     return Starlette(
-        routes=[Route("/health", health), Route("/metrics", metrics), Mount("/mcp", app=serve)],
-        middleware=[Middleware(RequestContext)],
+        routes=routes,
+        middleware=[
+            Middleware(RequestContext),
+            Middleware(McpFirst, gateway_of=lambda app: app.state.gateway),
+        ],
         lifespan=lifespan,
     )
 
 
-def _http_session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_UPSTREAM_KEEPALIVE),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": "mcp-platform-gateway"},
-    )
+async def _health(request: Request) -> Response:
+    return JSONResponse({"status": "ok", "gateway": asdict(request.app.state.gateway.snapshot())})
 
 
-def _hosts(url: str) -> frozenset[str]:
-    host = urlsplit(url).hostname or ""
-    return _LOOPBACK if host in _LOOPBACK else frozenset({host})
+async def _metrics(_request: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _metadata(request: Request) -> Response:
+    try:
+        told = request.app.state.gateway.challenges.metadata(request.path_params["path"])
+    except NotFound as error:
+        status, body, headers = render_error(error, current_request_id())
+        return JSONResponse(body, status, headers)
+    return JSONResponse(told)
+
+
+async def _actuator(request: Request) -> Response:
+    gateway: Gateway = request.app.state.gateway
+    return await gateway.bridging.bridge.health()
+
+
+class McpFirst:
+    """Hands requests beneath `/mcp/` to the gateway, before any router looks at them: there are many."""
+
+    def __init__(self, app: ASGIApp, gateway_of: Callable[[Any], Gateway]) -> None:
+        self._app = app
+        self._gateway_of = gateway_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["path"].startswith("/mcp/"):
+            await self._gateway_of(scope["app"]).asgi(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _session_store(settings: Settings, stores: Stores) -> SessionStore:
+    idle = settings.gateway.session_idle_timeout
+    return CachedSessions(stores.cache, idle) if settings.cache.url else KeptSessions(stores.database, idle)

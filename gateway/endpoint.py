@@ -1,30 +1,43 @@
 """What an MCP client's request means: answered here where it concerns the gateway, relayed otherwise."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from gateway.downstream import ClientRequest
-from gateway.relay import Relay, RelayedRequest
-from mcp_platform.errors import NotFound, PlatformError, UpstreamTimedOut
+from gateway.calls import Calls
+from gateway.relay import Relay
+from gateway.requests import ClientRequest, Refused, RelayedRequest
+from mcp_platform.errors import (
+    NotFound,
+    PayloadTooLarge,
+    PlatformError,
+    RateLimited,
+    Unavailable,
+    UpstreamTimedOut,
+)
 from mcp_platform.wire import (
     INTERNAL_ERROR,
+    INVALID_REQUEST,
     METHOD_NOT_FOUND,
-    PER_CLIENT_METHODS,
     REQUEST_TIMEOUT,
     Era,
     RpcError,
 )
 
+_LISTEN: Final = "subscriptions/listen"
+"""It is answered when the client or the server ends it."""
+_ONLY_LEGACY: Final = frozenset(
+    {"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"}
+)
+_ONLY_MODERN: Final = frozenset({"server/discover", _LISTEN})
+
 
 class Endpoint:
-    """Answers the requests of MCP clients.
+    """Answers the requests of MCP clients to one server."""
 
-    `logging/setLevel` and subscriptions are refused with the specification's error, and not offered
-    among the capabilities: an upstream's connection is shared by all clients.
-    """
-
-    def __init__(self, relay: Relay, call_timeout: float) -> None:
+    def __init__(self, relay: Relay, calls: Calls, call_timeout: float) -> None:
         self._relay = relay
+        self._calls = calls
         self._timeout = call_timeout
 
     async def answer(self, request: ClientRequest) -> dict[str, Any]:
@@ -37,30 +50,35 @@ class Endpoint:
             own = await self._own_answer(request)
             if own is not None:
                 return own
-            return await self._relay.send(
+            return await self._calls.send(
                 RelayedRequest(
-                    slug=request.slug,
+                    slug=request.endpoint,
                     method=request.method,
                     params=request.params,
                     era=request.era,
-                    timeout=self._timeout,
-                    listener=request.notify,
+                    timeout=math.inf if request.method == _LISTEN else self._timeout,
+                    principal=request.principal,
+                    channel=request.channel,
                     headers=_parameter_headers(request.headers),
-                    stickiness=request.stickiness,
+                    client_headers=request.headers,
+                    session=request.session,
                 )
             )
+        except (Unavailable, RateLimited) as error:
+            raise Refused(rpc_error(error), error.status, error.headers) from error
         except PlatformError as error:
-            raise _rpc_error(error) from error
+            raise rpc_error(error) from error
 
     async def _own_answer(self, request: ClientRequest) -> dict[str, Any] | None:
         method, modern = request.method, request.era is Era.MODERN
         opening = "server/discover" if modern else "initialize"
         if method == opening:
-            server = await self._relay.describe(request.slug, self._timeout, request.stickiness)
+            own = self._calls.own_headers(request.endpoint, request.principal)
+            server = await self._relay.describe(request.endpoint, self._timeout, request.session, own)
             return server.discovered() if modern else server.initialized(_version(request.params))
         if method == "ping" and not modern:
             return {}
-        if method in PER_CLIENT_METHODS or method in ("server/discover", "initialize", "ping"):
+        if method in (_ONLY_LEGACY if modern else _ONLY_MODERN):
             raise RpcError(METHOD_NOT_FOUND, "Method not found", method)
         return None
 
@@ -74,11 +92,14 @@ def _parameter_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.startswith("mcp-param-")}
 
 
-def _rpc_error(error: PlatformError) -> RpcError:
+def rpc_error(error: PlatformError) -> RpcError:
+    """Give the JSON-RPC error for an error of the platform."""
     if isinstance(error, UpstreamTimedOut):
         code = REQUEST_TIMEOUT
     elif isinstance(error, NotFound):
         code = METHOD_NOT_FOUND
+    elif isinstance(error, PayloadTooLarge):
+        code = INVALID_REQUEST
     else:
         code = INTERNAL_ERROR
     return RpcError(code, str(error.detail), {"error_code": error.code, **error.fields})

@@ -16,6 +16,32 @@ SESSIONS: Final = Gauge("mcp_platform_gateway_sessions", "Sessions of clients of
 UPSTREAM_FAILURES: Final = Counter(
     "mcp_platform_upstream_failures", "Upstreams that broke, timed out or were unreachable.", ["slug", "kind"]
 )
+CONNECTIONS: Final = Gauge(
+    "mcp_platform_upstream_connections", "Connections to servers, open and of these idle.", ["state"]
+)
+REPLICAS: Final = Gauge(
+    "mcp_platform_gateway_replicas",
+    "Replicas by state: ready, resting, ejected, open or half_open (their breaker).",
+    ["slug", "state"],
+)
+BREAKER_OPENINGS: Final = Counter(
+    "mcp_platform_breaker_openings", "Breakers that opened because a replica's calls failed.", ["slug"]
+)
+EJECTIONS: Final = Counter(
+    "mcp_platform_ejections", "Replicas left out because they do worse than their peers.", ["slug"]
+)
+RETRIES: Final = Counter(
+    "mcp_platform_retries", "Calls sent once more, or refused that by the retry budget.", ["slug", "outcome"]
+)
+HEDGES: Final = Counter("mcp_platform_hedges", "Calls sent to a second replica as well.", ["slug"])
+QUEUED: Final = Gauge("mcp_platform_gateway_queued_requests", "Requests that wait for a place.")
+OVERLOADED: Final = Counter(
+    "mcp_platform_gateway_refused_requests", "Requests refused because too many were there.", ["reason"]
+)
 FIGURES_UNWRITTEN: Final = Gauge(
     "mcp_platform_gateway_unwritten_calls", "Calls whose figures have not been written yet."
+)
+CALLS_LOST: Final = Counter(
+    "mcp_platform_gateway_calls_not_journaled",
+    "Calls without a line in the journal, because the database was away for too long.",
 )

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from redis.asyncio import Redis
 from starlette.types import Scope
@@ -14,6 +15,16 @@ from mcp_platform.names import RouteClass
 from mcp_platform.request_context import add_answer_headers
 from mcp_platform.settings import LimitSettings, RateSettings, Settings
 from storage.cache.limits import Allowance, Limiter
+
+_COMES_WITH: Final = {
+    # All repositories of an organisation are told of by the few addresses that GitHub has.
+    RouteClass.WEBHOOK: RateSettings(anonymous=3000),
+    RouteClass.BRIDGE_SMART: RateSettings(user=100, admin=100),
+    RouteClass.BRIDGE_DIRECT: RateSettings(user=200, admin=200),
+    RouteClass.BRIDGE_BATCH: RateSettings(user=10, admin=10),
+    RouteClass.BRIDGE_QUERY: RateSettings(user=1000, admin=1000),
+}
+"""Limits of classes that differ from the common ones; the bridge's are the same whoever calls."""
 
 
 class RateLimits:
@@ -60,9 +71,12 @@ class RateLimits:
 
 
 def _rates(settings: LimitSettings, kind: RouteClass) -> RateSettings:
-    """Give the limits of a class: its own, and where it has none the common ones."""
-    own = settings.classes.get(kind, RateSettings())
-    return settings.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+    """Give the limits of a class: its own as set, then as it comes, and else the common ones."""
+    rates: RateSettings = settings
+    for own in (_COMES_WITH.get(kind), settings.classes.get(kind)):
+        if own is not None:
+            rates = rates.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+    return rates
 
 
 @asynccontextmanager

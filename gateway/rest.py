@@ -1,6 +1,7 @@
 """Tools by plain REST, for callers that do not speak MCP."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -8,10 +9,17 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from gateway.bodies import read_body
-from gateway.relay import Relay, RelayedRequest
+from gateway.calls import Calls
+from gateway.front.incoming import read_json
+from gateway.policy.refusals import Refusal
+from gateway.relay import Relay
+from gateway.requests import RelayedRequest
 from gateway.results import ToolResult
 from gateway.upstreams.exchange import Unreachable
+from mcp_platform.contracts.access import Principal
+from mcp_platform.contracts.calls import Via
 from mcp_platform.errors import (
+    AuthorizationNeeded,
     InvalidRequest,
     NotFound,
     ToolFailed,
@@ -32,17 +40,30 @@ from mcp_platform.wire import (
 class RestCalls:
     """`POST /mcp/{slug}/v1/tools/{tool}`, and the same for the platform itself."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, calls: Calls) -> None:
         self._relay = relay
+        self._calls = calls
 
-    async def call(self, slug: str, tool: str, arguments: dict[str, Any], timeout: float) -> ToolResult:
+    async def call(
+        self,
+        slug: str,
+        tool: str,
+        arguments: dict[str, Any],
+        timeout: float,
+        principal: Principal | None = None,
+        via: Via = Via.PLATFORM,
+        headers: Mapping[str, str] | None = None,
+    ) -> ToolResult:
         """Give what the tool answers, its own errors included."""
         params = {"name": tool, "arguments": arguments}
         try:
             # A caller without MCP cannot be asked for input, so it counts as an older client.
-            result = ToolResult(
-                await self._relay.send(RelayedRequest(slug, "tools/call", params, Era.LEGACY, timeout))
+            request = RelayedRequest(
+                slug, "tools/call", params, Era.LEGACY, timeout, principal, client_headers=headers, via=via
             )
+            result = ToolResult(await self._calls.send(request))
+        except Refusal as refusal:
+            raise refusal.error from None
         except RpcError as error:
             await self._check_tool(slug, tool, timeout)
             raise _platform_error(error, tool) from error
@@ -50,11 +71,19 @@ class RestCalls:
             await self._check_tool(slug, tool, timeout)
         return result
 
-    async def answer(self, slug: str, tool: str, receive: Receive, limit: int, timeout: float) -> Response:
+    async def answer(
+        self,
+        slug: str,
+        tool: str,
+        receive: Receive,
+        timeout: float,
+        principal: Principal | None,
+        headers: Mapping[str, str],
+    ) -> Response:
         """Answer a request: the body holds the arguments."""
-        self._relay.check(slug)
+        limit = self._relay.find(slug).body_limit
         arguments = _arguments(await read_body(receive, limit))
-        call = asyncio.create_task(self.call(slug, tool, arguments, timeout))
+        call = asyncio.create_task(self.call(slug, tool, arguments, timeout, principal, Via.REST, headers))
         gone = asyncio.create_task(_disconnected(receive))
         try:
             await asyncio.wait({call, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -83,9 +112,9 @@ def _arguments(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        arguments = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not JSON: {error}") from None
+        arguments = read_json(body)
+    except RpcError as error:
+        raise InvalidRequest(f"The body is not JSON: {error.message}") from None
     if not isinstance(arguments, dict):
         raise InvalidRequest("The body must be a JSON object with the tool's arguments")
     return arguments
@@ -103,4 +132,6 @@ def _platform_error(error: RpcError, tool: str) -> Exception:
         return ToolFailed(error.message)
     if error.code == REQUEST_TIMEOUT:
         return UpstreamTimedOut(error.message)
+    if isinstance(error.data, dict) and error.data.get("error_code") == AuthorizationNeeded.code:
+        return AuthorizationNeeded(error.data["mcp_id"], error.data["slug"], error.data["server"])
     return UpstreamFailed(error.message, rpc_code=error.code)

@@ -13,9 +13,12 @@ from typing import Any, Protocol
 import orjson
 
 from mcp_platform.wire import (
+    INVALID_REQUEST,
     LATEST_HANDSHAKE,
+    LOG_LEVEL_KEY,
     METHOD_NOT_FOUND,
     MODERN_VERSION,
+    SUBSCRIPTION_KEY,
     UNSUPPORTED_VERSION,
     Era,
     RpcError,
@@ -26,11 +29,15 @@ from mcp_platform.wire import (
 
 _DISCOVER_PATIENCE = 5.0
 
-Notify = Callable[[dict[str, Any]], None]
+Notify = Callable[[dict[str, Any]], object]
 
 
 class SessionLost(Exception):
     """The server is gone; what was in flight is lost."""
+
+
+class SessionGone(SessionLost):
+    """It was gone already: nothing was sent."""
 
 
 class NotMcp(Exception):
@@ -54,18 +61,33 @@ class Pipe(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Call:
     answer: asyncio.Future[dict[str, Any]]
     notify: Notify | None
     token: object
+    """The progress token that its caller chose."""
+    tag: object
+    """The caller's own id of it."""
+    logs: bool
+    """Whether it asked for log messages (MCP 2026-07-28, `logLevel` in the envelope)."""
 
 
 class DuplexSession:
-    """Correlates requests and answers by ids of its own, so any number may be in flight."""
+    """Correlates requests and answers by ids of its own, so any number may be in flight.
 
-    def __init__(self, client_info: dict[str, Any]) -> None:
+    Args:
+        client_info: What the server is told of the client.
+        hear: Takes the server's notifications that belong to no call.
+        asked: Takes the server's requests, which are answered by `tell`; without it they are refused.
+    """
+
+    def __init__(
+        self, client_info: dict[str, Any], hear: Notify | None = None, asked: Notify | None = None
+    ) -> None:
         self._client_info = client_info
+        self._hear = hear
+        self._asked = asked
         self.description: ServerDescription | None = None
         """What the server said of itself; None until the session is up."""
         self._pipe: Pipe | None = None
@@ -110,50 +132,89 @@ class DuplexSession:
         except RpcError as error:
             raise NotMcp(f"the server refused to open an MCP session: {error.message}") from None
 
+    async def initialize(self, params: dict[str, Any]) -> ServerDescription:
+        """Open a session of the older era as a client asks for it.
+
+        Raises:
+            RpcError: The server refused.
+            SessionLost: It ended.
+        """
+        raw = await self.request("initialize", params)
+        self._say("notifications/initialized", None)
+        version = str(raw.get("protocolVersion", LATEST_HANDSHAKE))
+        self.description = ServerDescription(Era.LEGACY, version, raw)
+        return self.description
+
     async def request(
-        self, method: str, params: dict[str, Any] | None, notify: Notify | None = None
+        self,
+        method: str,
+        params: dict[str, Any] | None,
+        notify: Notify | None = None,
+        tag: object = None,
     ) -> dict[str, Any]:
-        """Ask the server; progress of the request goes to `notify`.
+        """Ask the server; what it says of this request before its answer goes to `notify`.
 
         A cancelled request is cancelled at the server too.
 
+        Args:
+            method: What is asked.
+            params: Its parameters.
+            notify: Takes its progress, its log messages, and what a subscription tells.
+            tag: The caller's own id of the request.
+
         Raises:
             RpcError: The server answered with an error.
-            SessionLost: The server is gone.
+            SessionGone: The server was gone already.
+            SessionLost: It went before it answered.
         """
         if self._lost is not None or self._pipe is None:
-            raise SessionLost(self._lost or "the server has not been started")
+            raise SessionGone(self._lost or "the server has not been started")
         number = next(self._ids)
-        token = None
-        meta = (params or {}).get("_meta")
-        if isinstance(meta, dict) and "progressToken" in meta:
-            # Clients choose their tokens by themselves; on the shared pipe they must differ.
-            token = meta["progressToken"]
-            params = {**(params or {}), "_meta": {**meta, "progressToken": number}}
-        call = _Call(asyncio.get_running_loop().create_future(), notify, token)
+        params, token, logs = _numbered(params, number)
+        call = _Call(asyncio.get_running_loop().create_future(), notify, token, tag, logs)
         self._calls[number] = call
         try:
             await self._pipe.write(_message(method, params, number))
-            return await call.answer
+            return _with_subscription(await call.answer, number, tag)
         except asyncio.CancelledError:
             if number in self._calls and method not in ("initialize", "server/discover"):
-                self._say("notifications/cancelled", {"requestId": number, "reason": "the caller left"})
+                self._cancel(number, "the caller left")
             raise
         finally:
             self._calls.pop(number, None)
 
-    def _say(self, method: str, params: dict[str, Any] | None) -> None:
+    def cancel(self, tag: object, reason: str) -> None:
+        """Cancel the requests with this id of their callers': at the server, and for who waits for them."""
+        for number, call in list(self._calls.items()):
+            if call.tag == tag and not call.answer.done():
+                self._cancel(number, reason)
+                call.answer.set_exception(RpcError(INVALID_REQUEST, "Request cancelled"))
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send a notification, or the answer to a request of the server."""
         # Whoever does not read is not written to: the queue of a stuck server must not grow.
         if self._pipe is not None and self._pipe.writable:
-            self._pipe.write_soon(_message(method, params))
+            self._pipe.write_soon(orjson.dumps(message))
+
+    def refuse(self, number: object, method: str, reason: str = "this client does not offer it") -> None:
+        """Answer a request of the server with an error."""
+        error = RpcError(METHOD_NOT_FOUND, f"{method}: {reason}").wire()
+        self.tell({"jsonrpc": "2.0", "id": number, "error": error})
+
+    def _cancel(self, number: int, reason: str) -> None:
+        self._say("notifications/cancelled", {"requestId": number, "reason": reason})
+
+    def _say(self, method: str, params: dict[str, Any] | None) -> None:
+        message: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
+        self.tell(message if params is None else {**message, "params": params})
 
     def _take(self, message: dict[str, Any]) -> None:
         method = message.get("method")
         if isinstance(method, str):
             if "id" in message:
-                self._refuse(message["id"], method)
-            elif method == "notifications/progress":
-                self._progress(message)
+                self._take_question(message, method)
+            else:
+                self._notify(message, method)
             return
         number = message.get("id")
         call = self._calls.pop(number, None) if isinstance(number, int) else None
@@ -165,23 +226,41 @@ class DuplexSession:
         else:
             call.answer.set_exception(RpcError.read(message.get("error")))
 
-    def _refuse(self, number: object, method: str) -> None:
-        """Answer a request of the server: nobody in particular stands behind a shared session."""
-        if self._pipe is None or not self._pipe.writable:
-            return
-        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": number}
+    def _take_question(self, message: dict[str, Any], method: str) -> None:
         if method == "ping":
-            answer["result"] = {}
+            self.tell({"jsonrpc": "2.0", "id": message["id"], "result": {}})
+        elif self._asked is not None:
+            self._asked(message)
         else:
-            answer["error"] = RpcError(METHOD_NOT_FOUND, f"this client does not offer {method}").wire()
-        self._pipe.write_soon(orjson.dumps(answer))
+            # Nobody in particular stands behind a shared session.
+            self.refuse(message["id"], method)
 
-    def _progress(self, message: dict[str, Any]) -> None:
-        params = message.get("params")
-        token = params.get("progressToken") if isinstance(params, dict) else None
-        call = self._calls.get(token) if isinstance(token, int) else None
-        if call is not None and call.notify is not None and call.token is not None:
-            call.notify({**message, "params": {**(params or {}), "progressToken": call.token}})
+    def _notify(self, message: dict[str, Any], method: str) -> None:
+        """Give a notification to the call that it belongs to, as its caller knows it, or to who hears all."""
+        found = message.get("params")
+        params = found if isinstance(found, dict) else {}
+        if method == "notifications/progress":
+            call = self._call(params.get("progressToken"))
+            if call is not None and call.notify is not None and call.token is not None:
+                call.notify({**message, "params": {**params, "progressToken": call.token}})
+            return
+        meta = params.get("_meta")
+        if isinstance(meta, dict) and SUBSCRIPTION_KEY in meta:
+            number = meta[SUBSCRIPTION_KEY]
+            call = self._call(number)
+            if call is not None and call.notify is not None:
+                call.notify({**message, "params": _with_subscription(params, number, call.tag)})
+            return
+        if method == "notifications/message" and (logging := [c for c in self._calls.values() if c.logs]):
+            # Nothing says whose it is; one client's must not reach another.
+            if len(logging) == 1 and logging[0].notify is not None:
+                logging[0].notify(message)
+            return
+        if self._hear is not None:
+            self._hear(message)
+
+    def _call(self, number: object) -> _Call | None:
+        return self._calls.get(number) if isinstance(number, int) else None
 
     async def _discover(self, patience: float) -> ServerDescription | None:
         try:
@@ -196,21 +275,37 @@ class DuplexSession:
     async def _initialize(self) -> ServerDescription:
         params = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": {}, "clientInfo": self._client_info}
         try:
-            raw = await self.request("initialize", params)
+            return await self.initialize(params)
         except RpcError as error:
             # A slow modern server took our first question for its era, only after we gave it up.
             late = await self._discover(_DISCOVER_PATIENCE) if error.code == UNSUPPORTED_VERSION else None
             if late is None:
                 raise
             return late
-        self._say("notifications/initialized", None)
-        return ServerDescription(Era.LEGACY, str(raw.get("protocolVersion", LATEST_HANDSHAKE)), raw)
 
 
-def _message(method: str, params: dict[str, Any] | None, number: int | None = None) -> bytes:
-    message: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
-    if number is not None:
-        message["id"] = number
+def _numbered(params: dict[str, Any] | None, number: int) -> tuple[dict[str, Any] | None, Any, bool]:
+    """Give parameters with a progress token of ours, the client's own, and whether it wants log messages."""
+    meta = params.get("_meta") if params is not None else None
+    if params is None or not isinstance(meta, dict):
+        return params, None, False
+    wants_logs = LOG_LEVEL_KEY in meta
+    if "progressToken" not in meta:
+        return params, None, wants_logs
+    # Clients choose their tokens by themselves; on the shared pipe they must differ.
+    return {**params, "_meta": {**meta, "progressToken": number}}, meta["progressToken"], wants_logs
+
+
+def _with_subscription(body: dict[str, Any], number: object, tag: object) -> dict[str, Any]:
+    """Give parameters or a result with the caller's own id of the subscription that they belong to."""
+    meta = body.get("_meta")
+    if tag is None or not isinstance(meta, dict) or meta.get(SUBSCRIPTION_KEY) != number:
+        return body
+    return {**body, "_meta": {**meta, SUBSCRIPTION_KEY: tag}}
+
+
+def _message(method: str, params: dict[str, Any] | None, number: int) -> bytes:
+    message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "id": number}
     if params is not None:
         message["params"] = params
     return orjson.dumps(message)

@@ -4,18 +4,26 @@ PlatformError
 ├── InvalidRequest       400
 ├── Unauthorized         401
 │   └── SecondFactorNeeded
+├── BudgetExhausted      402
 ├── Forbidden            403
+├── RepositoryForbidden  403
+├── AuthorizationNeeded  403
 ├── ProofFailed          403
 ├── ForbiddenOrigin      403
 ├── NotFound             404
+├── RepositoryNotFound   404
 ├── MethodNotAllowed     405
 ├── Conflict             409
+├── ToolQuarantined      409
 ├── PayloadTooLarge      413
 ├── ValidationFailed     422
 ├── ToolFailed           422
+├── TokenRefused         422
 ├── RateLimited          429
+│   └── GitHubRateLimited
 ├── UpstreamFailed       502
 ├── Unavailable          503
+│   └── GitHubUnavailable
 └── UpstreamTimedOut     504
 
 One handler in each surface renders them; routes raise and never catch to raise again.
@@ -78,6 +86,25 @@ class SecondFactorNeeded(Unauthorized):
         super().__init__("This account has a second factor: send its six digits, or a recovery code, as code")
 
 
+class BudgetExhausted(PlatformError):
+    """What language models may cost the caller today is used up.
+
+    Args:
+        budget: How much that is.
+        renewed_at: When the next day's budget begins, as ISO 8601.
+    """
+
+    code = "BUDGET_EXHAUSTED"
+    status = 402
+
+    def __init__(self, budget: str, renewed_at: str) -> None:
+        super().__init__(
+            f"Your budget for language models, {budget} a day, is used up. It is renewed at {renewed_at};"
+            ' until then, "engine": "rules" does without a model',
+            renewed_at=renewed_at,
+        )
+
+
 class Forbidden(PlatformError):
     """The caller is known and may not."""
 
@@ -88,6 +115,22 @@ class Forbidden(PlatformError):
         self, required_permission: str, detail: str = "Insufficient permissions to perform this action"
     ) -> None:
         super().__init__(detail, required_permission=required_permission)
+
+
+class AuthorizationNeeded(PlatformError):
+    """A remote server wants an authorization that the caller has not given the platform."""
+
+    code = "AUTHORIZATION_NEEDED"
+    status = 403
+
+    def __init__(self, mcp_id: object, slug: object, server: object) -> None:
+        super().__init__(
+            f"The server behind {slug!r} needs your authorization:"
+            f" POST /api/v1/mcps/{mcp_id}/authorizations, and open the address that it answers with",
+            mcp_id=str(mcp_id),
+            slug=slug,
+            server=server,
+        )
 
 
 class ProofFailed(PlatformError):
@@ -145,6 +188,28 @@ class Conflict(PlatformError):
     status = 409
 
 
+class ToolQuarantined(PlatformError):
+    """The tool is not as it was pinned, and nobody has decided about that yet.
+
+    Args:
+        returning: Somebody has, and not all replicas offer what was accepted.
+    """
+
+    code = "TOOL_QUARANTINED"
+    status = 409
+
+    def __init__(self, tool: str, *, returning: bool = False) -> None:
+        changed = (
+            f"The definition of the tool {tool!r} has changed since it was pinned;"
+            " it is quarantined until somebody with tools:approve accepts the change"
+        )
+        late = (
+            f"A replica still offers the tool {tool!r} as it was pinned before;"
+            " it is back once all replicas offer the definition that was accepted"
+        )
+        super().__init__(late if returning else changed, resource_type="tool", resource_id=tool)
+
+
 class PayloadTooLarge(PlatformError):
     """The body is over the limit."""
 
@@ -184,8 +249,10 @@ class RateLimited(PlatformError):
     code = "RATE_LIMIT_EXCEEDED"
     status = 429
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__("Rate limit exceeded. Please try again later.", retry_after=retry_after)
+    def __init__(
+        self, retry_after: int, detail: str = "Rate limit exceeded. Please try again later."
+    ) -> None:
+        super().__init__(detail, retry_after=retry_after)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -226,3 +293,43 @@ class UpstreamTimedOut(PlatformError):
 
     code = "UPSTREAM_TIMEOUT"
     status = 504
+
+
+class RepositoryNotFound(PlatformError):
+    """GitHub has no such repository, or the credential may not know of it: GitHub does not say which."""
+
+    code = "GITHUB_REPOSITORY_NOT_FOUND"
+    status = 404
+
+
+class RepositoryForbidden(PlatformError):
+    """GitHub knows the credential, and does not allow what is asked."""
+
+    code = "GITHUB_ACCESS_DENIED"
+    status = 403
+
+
+class TokenRefused(PlatformError):
+    """GitHub does not accept the credential: expired, revoked, or none of this GitHub."""
+
+    code = "GITHUB_TOKEN_REFUSED"
+    status = 422
+
+
+class GitHubRateLimited(RateLimited):
+    """GitHub's rate limit for the credential is used up; `reset_at` says until when."""
+
+    code = "GITHUB_RATE_LIMITED"
+
+    def __init__(self, retry_after: int, detail: str, reset_at: str) -> None:
+        super().__init__(retry_after, detail)
+        self.fields["reset_at"] = reset_at
+
+
+class GitHubUnavailable(Unavailable):
+    """GitHub does not answer, or not like GitHub."""
+
+    code = "GITHUB_UNAVAILABLE"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, part="github", retry_after=30)

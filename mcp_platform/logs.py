@@ -1,5 +1,6 @@
 """JSON log lines on standard error, with request, task and workflow ids where they are known."""
 
+import asyncio
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -7,6 +8,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from mcp_platform.request_id import add_request_id
 from mcp_platform.settings import LogSettings
 
 _QUIETENED = ("uvicorn.access", "uvicorn.error", "httpx", "httpx2", "aiohttp.access", "alembic", "mcp")
@@ -28,6 +30,17 @@ def _masked(name: object, value: object) -> object:
     if isinstance(value, dict):
         return {inner: _masked(inner, item) for inner, item in value.items()}
     return value
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Leave out what drivers make of everyday events.
+
+    Where a client leaves in the middle of a statement, its connection is thrown away, and MySQL tells at
+    each table that it names primary keys by itself.
+    """
+    if record.name.startswith("sqlalchemy.pool"):
+        return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+    return record.name != "asyncmy" or "ignored for PRIMARY key" not in record.getMessage()
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
@@ -54,7 +67,7 @@ def _renderer(form: str) -> structlog.typing.Processor:
 def configure_logs(settings: LogSettings) -> None:
     """Send structlog's and the standard library's lines through one chain, to standard error."""
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -80,6 +93,7 @@ def configure_logs(settings: LogSettings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(_worth_a_line)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())

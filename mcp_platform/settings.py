@@ -13,7 +13,12 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from mcp_platform.contracts.deployments import Deployment, DeploymentOrder, Driver
+from mcp_platform.check_settings import PackageSettings, RegistrySettings, TrialSettings
+from mcp_platform.contracts.deployments import Deployment, DeploymentOrder, Driver, RevisionContent
+from mcp_platform.docker_settings import DockerSettings
+from mcp_platform.gateway_settings import GatewaySettings
+from mcp_platform.github_settings import GitHubSettings
+from mcp_platform.model_settings import ModelSettings
 from mcp_platform.names import RouteClass
 
 
@@ -42,24 +47,6 @@ class ApiSettings(BaseModel):
     """Tasks and deployments with unsent news that one live listener may have before it is cut off."""
     trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = []
     """Addresses and networks of proxies whose `X-Forwarded-For` is believed."""
-
-
-class GatewaySettings(BaseModel):
-    """The data plane; times in seconds."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(8001, ge=1, le=65535)
-    public_url: str | None = None
-    """The address before `/mcp`; the API's own in embedded mode."""
-    max_body_bytes: int = Field(4_194_304, gt=0)
-    max_response_bytes: int = Field(16_777_216, gt=0)
-    call_timeout: float = Field(60.0, gt=0)
-    connect_timeout: float = Field(5.0, gt=0)
-    refresh_interval: float = Field(30.0, gt=0)
-    """How often all routes are read anew, in case a message was lost."""
-    flush_interval: float = Field(2.0, gt=0)
-    """How often the figures of calls are written."""
-    session_idle_timeout: float = Field(1800.0, gt=0)
 
 
 class TemporalSettings(BaseModel):
@@ -118,6 +105,26 @@ class SecuritySettings(BaseModel):
     """The same for all accounts together, from one address."""
 
 
+class OAuthSettings(BaseModel):
+    """Signing in by OAuth: clients here, and the platform at remote servers; times in seconds."""
+
+    advertise_smart: bool = False
+    """Whether clients of `/mcp/smart` are told to sign in by OAuth; MCPs and groups have a field for it."""
+    access_ttl: int = Field(900, gt=0)
+    refresh_ttl: int = Field(2_592_000, gt=0)
+    registration: bool = True
+    """Whether clients may register themselves (RFC 7591)."""
+    most_clients: int = Field(1000, gt=0)
+    """How many may be registered at once."""
+    unused_client_ttl: int = Field(2_592_000, gt=0)
+    """After how long a registered client that got no tokens is forgotten."""
+    client_metadata: bool = False
+    """Whether remote authorization servers can read the platform's own client metadata document: its
+    public address is https, and reachable from there."""
+    refresh_ahead: float = Field(120.0, ge=0)
+    """How long before its end a remote server's token is refreshed, at most a third of its life."""
+
+
 class AuditSettings(BaseModel):
     """The audit log."""
 
@@ -137,6 +144,9 @@ class AdminSettings(BaseModel):
 class ReplicaSettings(BaseModel):
     """How replicas run and are watched; times in seconds."""
 
+    driver: Driver | None = None
+    """What runs servers with a command, where a deployment does not say: `process` in embedded mode,
+    `docker` in production, unless told."""
     process_driver: bool | None = None
     """Whether commands may run as the platform's own user: yes in embedded mode unless told."""
     exposed_environment: list[str] = ["HOME", "LANG", "TZ"]
@@ -147,34 +157,46 @@ class ReplicaSettings(BaseModel):
     failures_allowed: int = Field(2, ge=1)
     stop_grace: float = Field(3.0, ge=0)
     """How long a replica may take to end by itself before it is killed."""
+    drain_timeout: float = Field(30.0, ge=0)
+    """How long calls in flight may take to finish before their replica is ended."""
+    most_deployments: int = Field(50, gt=0)
+    """How many deployments one account may have, unless it may change everybody's."""
+    most_replicas: int = Field(100, gt=0)
+    """How many replicas all of these may have together."""
 
-    def order_for(self, deployment: Deployment) -> DeploymentOrder:
-        """Give what this deployment's workflow is started with."""
+    def order_for(self, deployment: Deployment, content: RevisionContent) -> DeploymentOrder:
+        """Give what the workflow of this deployment's present revision is started with."""
+        config = deployment.config
+        health = config.health
         return DeploymentOrder(
             deployment_id=deployment.id,
             slug=deployment.slug,
             driver=deployment.driver,
             # A remote server is one address, however many replicas were wished.
-            replicas=1 if deployment.driver is Driver.REMOTE else deployment.config.replicas,
-            patience=self.patience,
-            check_interval=self.check_interval,
-            check_timeout=self.check_timeout,
-            failures_allowed=self.failures_allowed,
+            replicas=1 if deployment.driver is Driver.REMOTE else config.replicas,
+            patience=health.patience or self.patience,
+            check_interval=health.interval or self.check_interval,
+            check_timeout=health.timeout or self.check_timeout,
+            failures_allowed=health.failures_allowed or self.failures_allowed,
+            environment=config.environment,
+            owner_id=deployment.owner_id,
+            drain_timeout=self.drain_timeout if config.drain_timeout is None else config.drain_timeout,
+            autoscaling=config.autoscaling,
+            revision=deployment.revision,
+            latest_revision=deployment.revision,
+            content=content,
         )
-
-
-class RegistrySettings(BaseModel):
-    """How the catalogue is shown as a registry."""
-
-    namespace: str = Field("local.mcp-platform", pattern=r"^[a-zA-Z0-9.-]{1,95}$")
-    """What stands before the slash in the name of each server: one's own domain, reversed."""
 
 
 class WorkerSettings(BaseModel):
     """The worker's capacity."""
 
     metrics_address: str | None = None
-    """Where Prometheus reads the worker's metrics, as `host:port`; not served unless told."""
+    """Where Prometheus reads Temporal's own metrics of the worker, as `host:port`; not served unless told."""
+    figures_address: str | None = Field(None, pattern=r"^.+:\d{1,5}$")
+    """Where it reads those of deployments and replicas, as `host:port`; not served unless told."""
+    figures_interval: float = Field(5.0, gt=0)
+    """How often, in seconds, what replicas use is written."""
     replicas: int = Field(1000, gt=0)
     """How many replicas one worker may start and watch at once."""
 
@@ -222,6 +244,31 @@ class LogSettings(BaseModel):
     format: str = Field("json", pattern="^(json|console)$")
 
 
+class ReplicaLogSettings(BaseModel):
+    """What replicas write: where it is kept, and how much of it."""
+
+    folder: Path | None = None
+    """A folder that worker and API share; `replica-logs` in the data directory unless told."""
+    file_bytes: int = Field(8_388_608, ge=65_536)
+    """The size at which a replica's log goes on in another file."""
+    file_seconds: int = Field(86_400, ge=1)
+    """The age at which it does."""
+    replica_bytes: int = Field(67_108_864, ge=131_072)
+    """How much is kept for one replica; at least twice `file_bytes`."""
+    total_bytes: int = Field(2_147_483_648, ge=131_072)
+    """How much is kept for all replicas together."""
+    retention_days: int = Field(14, ge=1)
+    """After how many days a file that nobody writes any more is removed."""
+    line_bytes: int = Field(16_384, ge=256, le=65_536)
+    """How much of a line is kept."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.replica_bytes < 2 * self.file_bytes:
+            raise ValueError("replica_bytes must be at least twice file_bytes")
+        return self
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -238,14 +285,21 @@ class Settings(BaseSettings):
     documents: DocumentSettings = DocumentSettings()
     cache: CacheSettings = CacheSettings()
     security: SecuritySettings = SecuritySettings()
+    oauth: OAuthSettings = OAuthSettings()
     audit: AuditSettings = AuditSettings()
     admin: AdminSettings = AdminSettings()
     replicas: ReplicaSettings = ReplicaSettings()
+    docker: DockerSettings = DockerSettings()
     registry: RegistrySettings = RegistrySettings()
     worker: WorkerSettings = WorkerSettings()
+    packages: PackageSettings = PackageSettings()
+    trials: TrialSettings = TrialSettings()
     knowledge: KnowledgeSettings = KnowledgeSettings()
+    github: GitHubSettings = GitHubSettings()
+    models: ModelSettings = ModelSettings()
     limits: LimitSettings = LimitSettings()
     logs: LogSettings = LogSettings()
+    replica_logs: ReplicaLogSettings = ReplicaLogSettings()
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -289,6 +343,11 @@ class Settings(BaseSettings):
         return self.api.public_url or _address(self.api.host, self.api.port)
 
     @property
+    def issuer(self) -> str:
+        """The name of the authorization server: the API's address."""
+        return self.api_url.rstrip("/")
+
+    @property
     def gateway_url(self) -> str:
         """The address before `/mcp` under which users reach the gateway."""
         if self.gateway.public_url:
@@ -298,10 +357,28 @@ class Settings(BaseSettings):
         return _address(self.gateway.host, self.gateway.port)
 
     @property
+    def private_addresses(self) -> bool:
+        """Whether remote servers may be at loopback or private addresses."""
+        chosen = self.gateway.private_addresses
+        return self.mode is Mode.EMBEDDED if chosen is None else chosen
+
+    @property
     def process_driver(self) -> bool:
         """Whether the process driver is on."""
         chosen = self.replicas.process_driver
         return self.mode is Mode.EMBEDDED if chosen is None else chosen
+
+    @property
+    def command_driver(self) -> Driver:
+        """What runs servers with a command, where a deployment does not say."""
+        if self.replicas.driver:
+            return self.replicas.driver
+        return Driver.PROCESS if self.process_driver else Driver.DOCKER
+
+    @property
+    def replica_log_folder(self) -> Path:
+        """Where what replicas write is kept."""
+        return self.replica_logs.folder or self.data_dir / "replica-logs"
 
     @property
     def instance_id(self) -> str:

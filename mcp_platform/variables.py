@@ -61,9 +61,11 @@ class Mask:
 
     Args:
         values: What must not be seen.
+        shown: What stands in its place.
     """
 
-    def __init__(self, values: Iterable[str] = ()) -> None:
+    def __init__(self, values: Iterable[str] = (), shown: str = _MASKED) -> None:
+        self._shown = shown
         forms = {form for value in values for form in _forms(value)}
         # The longest first: one secret may be a part of another.
         self._forms = sorted((form for form in forms if form.strip()), key=len, reverse=True)
@@ -71,7 +73,7 @@ class Mask:
     def text(self, text: str) -> str:
         """Give the text without them."""
         for form in self._forms:
-            text = text.replace(form, _MASKED)
+            text = text.replace(form, self._shown)
         return self._without_rest(text)
 
     def lines(self, lines: Iterable[str]) -> list[str]:
@@ -84,7 +86,7 @@ class Mask:
             place = text.find(form[:_SHORTEST_REST]) if len(form) > _SHORTEST_REST else -1
             while place >= 0:
                 if form.startswith(text[place:]):
-                    return text[:place] + _MASKED
+                    return text[:place] + self._shown
                 place = text.find(form[:_SHORTEST_REST], place + 1)
         return text
 
@@ -118,8 +120,16 @@ class Variables:
     @property
     def mask(self) -> Mask:
         """Give what takes the secrets, and the environment's values that may be some, out of a text."""
+        return Mask([*self._secrets.values(), *self._shown_values()])
+
+    def masking(self, shown: str, shortest: int) -> Mask:
+        """Give the same for results, which must stay readable: values that are shorter stay in them."""
+        values = [*self._secrets.values(), *self._shown_values()]
+        return Mask([value for value in values if len(value) >= shortest], shown)
+
+    def _shown_values(self) -> list[str]:
         exposed = [self._environment.get(name, "") for name in self._exposed - _PLAIN_VARIABLES]
-        return Mask([*self._secrets.values(), *(each for each in exposed if len(each) >= _SHORTEST_VARIABLE)])
+        return [each for each in exposed if len(each) >= _SHORTEST_VARIABLE]
 
     def resolve(self, text: str) -> str:
         """Replace each `${NAME}` in the text.

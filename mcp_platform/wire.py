@@ -9,6 +9,7 @@ This module imports nothing heavy: the runner starts with it.
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -43,11 +44,23 @@ VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
 SERVER_INFO_KEY: Final = "io.modelcontextprotocol/serverInfo"
-_ENVELOPE: Final = frozenset(
-    {VERSION_KEY, CLIENT_INFO_KEY, CAPABILITIES_KEY, "io.modelcontextprotocol/logLevel"}
-)
+LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
+SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
+TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
+ERA_KEY: Final = "mcp-platform/era"
+"""In the `_meta` of an answer to `server/discover`: the runner speaks for a server of this era."""
+SHARED_KEY: Final = "mcp-platform/shared"
+"""In the `_meta` of `initialize`: the session is for several clients that are alike."""
+_ENVELOPE: Final = frozenset({VERSION_KEY, CLIENT_INFO_KEY, CAPABILITIES_KEY, LOG_LEVEL_KEY})
 
-NAMED_METHODS: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED_METHODS: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 """Methods whose `Mcp-Name` header repeats a parameter."""
 
 CACHEABLE_METHODS: Final = frozenset(
@@ -67,13 +80,25 @@ PER_CLIENT_METHODS: Final = frozenset(
 )
 """Methods that change what one client hears later: a connection shared by many cannot relay them."""
 
+LISTEN_FLAGS: Final = {
+    "notifications/tools/list_changed": "toolsListChanged",
+    "notifications/prompts/list_changed": "promptsListChanged",
+    "notifications/resources/list_changed": "resourcesListChanged",
+}
+"""What a `subscriptions/listen` request asks for, by the notification that it brings."""
+
 _ENCODED = re.compile(r"=\?base64\?(?P<payload>[A-Za-z0-9+/]*={0,2})\?=")
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 
 
 def speaks_modern(discovered: dict[str, Any]) -> bool:
-    """Tell whether an answer to `server/discover` names the modern version."""
-    versions = discovered.get("supportedVersions")
+    """Tell whether an answer to `server/discover` names the modern version.
+
+    A runner speaks it for servers of the older era, too; by the older one it can relay more of these.
+    """
+    meta, versions = discovered.get("_meta"), discovered.get("supportedVersions")
+    if isinstance(meta, dict) and meta.get(ERA_KEY) == "legacy":
+        return False
     return isinstance(versions, list) and MODERN_VERSION in versions
 
 
@@ -121,14 +146,19 @@ class ServerDescription:
 
     @property
     def capabilities(self) -> dict[str, Any]:
-        """What it offers, without the parts that a shared connection cannot relay."""
+        """What it offers."""
         found = self.raw.get("capabilities")
-        capabilities = dict(found) if isinstance(found, dict) else {}
-        capabilities.pop("logging", None)
-        for name in ("tools", "prompts", "resources"):
-            if isinstance(capabilities.get(name), dict):
-                shared = {"listChanged", "subscribe"}
-                capabilities[name] = {k: v for k, v in capabilities[name].items() if k not in shared}
+        return dict(found) if isinstance(found, dict) else {}
+
+    def capabilities_for(self, client: Era) -> dict[str, Any]:
+        """Give what it offers to clients of this era: tasks are another thing in each of them."""
+        capabilities = self.capabilities
+        if client is self.era:
+            return capabilities
+        capabilities.pop("tasks", None)
+        extensions = capabilities.get("extensions")
+        if isinstance(extensions, dict) and TASKS_EXTENSION in extensions:
+            capabilities["extensions"] = {k: v for k, v in extensions.items() if k != TASKS_EXTENSION}
         return capabilities
 
     @property
@@ -143,7 +173,7 @@ class ServerDescription:
         """Give the result of `initialize` for a legacy client that asked for this version."""
         result = dict(self.raw) if self.era is Era.LEGACY else {}
         result["protocolVersion"] = requested if requested in HANDSHAKE_VERSIONS else LATEST_HANDSHAKE
-        result["capabilities"] = self.capabilities
+        result["capabilities"] = self.capabilities_for(Era.LEGACY)
         result["serverInfo"] = self.server_info
         if "instructions" in self.raw:
             result["instructions"] = self.raw["instructions"]
@@ -156,28 +186,77 @@ class ServerDescription:
         result["_meta"] = {**(meta if isinstance(meta, dict) else {}), SERVER_INFO_KEY: self.server_info}
         result["resultType"] = "complete"
         result["supportedVersions"] = [MODERN_VERSION]
-        result["capabilities"] = self.capabilities
+        result["capabilities"] = self.capabilities_for(Era.MODERN)
         if "instructions" in self.raw:
             result["instructions"] = self.raw["instructions"]
         return result
 
 
-def envelope(client_info: dict[str, Any]) -> dict[str, Any]:
-    """Make the `_meta` of a modern request from a client without optional capabilities."""
-    return {VERSION_KEY: MODERN_VERSION, CLIENT_INFO_KEY: client_info, CAPABILITIES_KEY: {}}
+def unstamp_subscription(message: dict[str, Any]) -> dict[str, Any]:
+    """Take the subscription's id out of a notification, for clients of the older protocol."""
+    params = message.get("params")
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    if not isinstance(params, dict) or not isinstance(meta, dict) or SUBSCRIPTION_KEY not in meta:
+        return message
+    rest = {key: value for key, value in meta.items() if key != SUBSCRIPTION_KEY}
+    kept = {key: value for key, value in params.items() if key != "_meta"}
+    if rest:
+        kept["_meta"] = rest
+    bare = {key: value for key, value in message.items() if key != "params"}
+    return {**bare, "params": kept} if kept else bare
+
+
+def list_changes(server: ServerDescription) -> list[str]:
+    """List the notifications of changed lists that a server declares."""
+    declared = server.capabilities
+    parts = {method: declared.get(method.split("/")[1]) for method in LISTEN_FLAGS}
+    return [m for m, part in parts.items() if isinstance(part, dict) and part.get("listChanged") is True]
+
+
+def stamp_subscription(message: dict[str, Any], number: object) -> dict[str, Any]:
+    """Give a frame of a `subscriptions/listen` stream, or its result, the id of the client's own request."""
+    name = "result" if "result" in message else "params"
+    body = message.get(name) or {}
+    meta = body.get("_meta")
+    stamped = {**(meta if isinstance(meta, dict) else {}), SUBSCRIPTION_KEY: number}
+    return {**message, name: {**body, "_meta": stamped}}
+
+
+def envelope(
+    client_info: Mapping[str, Any],
+    capabilities: Mapping[str, Any] | None = None,
+    log_level: str | None = None,
+) -> dict[str, Any]:
+    """Make the `_meta` of a modern request."""
+    meta = {VERSION_KEY: MODERN_VERSION, CLIENT_INFO_KEY: client_info, CAPABILITIES_KEY: capabilities or {}}
+    return meta if log_level is None else {**meta, LOG_LEVEL_KEY: log_level}
 
 
 def translate_params(
-    params: dict[str, Any] | None, client: Era, server: Era, client_info: dict[str, Any]
+    params: dict[str, Any] | None,
+    client: Era,
+    server: Era,
+    client_info: Mapping[str, Any],
+    capabilities: Mapping[str, Any] | None = None,
+    log_level: str | None = None,
 ) -> dict[str, Any] | None:
-    """Give a client's parameters as the server's era wants them."""
+    """Give a client's parameters as the server's era wants them.
+
+    Args:
+        params: As the client sent them.
+        client: The client's era.
+        server: The server's.
+        client_info: What a modern server is told of an older client.
+        capabilities: What that client declared when it began its session.
+        log_level: The level that it set.
+    """
     if client is server:
         return params
     params = dict(params or {})
     meta = params.pop("_meta", None)
     kept = {k: v for k, v in meta.items() if k not in _ENVELOPE} if isinstance(meta, dict) else {}
     if server is Era.MODERN:
-        return {**params, "_meta": {**kept, **envelope(client_info)}}
+        return {**params, "_meta": {**kept, **envelope(client_info, capabilities, log_level)}}
     if kept:
         params["_meta"] = kept
     return params or None

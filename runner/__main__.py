@@ -1,4 +1,8 @@
-"""`python -m runner --port 0 -- COMMAND ARGS…`: exit statuses are listed in `ExitStatus`."""
+"""`python -m runner --port 0 -- COMMAND ARGS…`: exit statuses are listed in `ExitStatus`.
+
+In a container the command comes by the environment instead: `MCP_RUNNER_COMMAND`, a JSON list, and
+`MCP_RUNNER_CWD`. Arguments may hold secrets, and a container's own command line is shown to many.
+"""
 
 import argparse
 import asyncio
@@ -6,6 +10,7 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +19,13 @@ import orjson
 from aiohttp import web
 
 from mcp_platform.duplex import DuplexSession, NotMcp, SessionLost
+from runner.changes import Changes
 from runner.child import ServerProcess, exit_text, start_server
 from runner.endpoint import CLIENT_INFO, create_app
+from runner.sessions import Bounds, Sessions
+
+_COMMAND = "MCP_RUNNER_COMMAND"
+_FOLDER = "MCP_RUNNER_CWD"
 
 
 class ExitStatus(IntEnum):
@@ -36,7 +46,12 @@ class _Outcome(NamedTuple):
 
 def main() -> int:
     """Serve until the server or the parent ends."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    try:
+        _take_environment(options)
+    except ValueError as error:
+        parser.error(str(error))
     outcome = asyncio.run(_run(options))
     if outcome.message:
         sys.stderr.write(f"runner: {outcome.message}\n")
@@ -50,12 +65,41 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cwd", type=Path)
     parser.add_argument("--start-timeout", type=float, default=30.0)
     parser.add_argument("--grace", type=float, default=3.0)
-    parser.add_argument("command", nargs="+", help="the server and its arguments, after --")
+    parser.add_argument("--most-sessions", type=int, default=16, help="that have a server of their own")
+    parser.add_argument("--session-idle", type=float, default=600.0, help="seconds until one of these ends")
+    parser.add_argument("command", nargs="*", help=f"the server and its arguments, after --; else {_COMMAND}")
     return parser
 
 
+def _take_environment(options: argparse.Namespace) -> None:
+    """Read what the environment says, and take it out: the server does not get it.
+
+    Raises:
+        ValueError: No command is given, or not as a JSON list.
+    """
+    told, folder = os.environ.pop(_COMMAND, None), os.environ.pop(_FOLDER, None)
+    if not options.command:
+        if told is None:
+            raise ValueError(f"give a command after --, or in {_COMMAND} as a JSON list")
+        options.command = _read_command(told)
+    if options.cwd is None and folder:
+        options.cwd = Path(folder)
+
+
+def _read_command(text: str) -> list[str]:
+    try:
+        command = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        command = None
+    if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
+        raise ValueError(f"{_COMMAND} must be a JSON list of strings, the program first")
+    return command
+
+
 async def _run(options: argparse.Namespace) -> _Outcome:
-    session = DuplexSession(CLIENT_INFO)
+    changes = Changes()
+    session = DuplexSession(CLIENT_INFO, changes.hear)
+    sessions = _sessions(options)
     try:
         server = await start_server(options.command, options.cwd, session.receive)
     except OSError as error:
@@ -63,7 +107,9 @@ async def _run(options: argparse.Namespace) -> _Outcome:
             ExitStatus.NO_SUCH_COMMAND, f"cannot run {options.command[0]}: {error.strerror}: {error.filename}"
         )
     session.attach(server)
-    http = web.AppRunner(create_app(session), access_log=None, handler_cancellation=True, shutdown_timeout=1)
+    app = create_app(session, sessions, changes)
+    http = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
+    sweeping = asyncio.create_task(sessions.end_idle())
     try:
         await http.setup()
         site = web.TCPSite(http, options.host, options.port, backlog=1024)
@@ -75,8 +121,19 @@ async def _run(options: argparse.Namespace) -> _Outcome:
         return _Outcome(ExitStatus.NOT_LISTENING, f"cannot listen on port {options.port}: {error.strerror}")
     finally:
         session.lose("the runner is ending")
-        await server.end(0.0 if server.exited.done() else options.grace)
+        changes.close()
+        sweeping.cancel()
+        # The sessions' servers end meanwhile: all of this runner's processes are its own server's.
+        await asyncio.gather(sessions.close(), server.end(0.0 if server.exited.done() else options.grace))
         await http.cleanup()
+
+
+def _sessions(options: argparse.Namespace) -> Sessions:
+    async def start(receive: Callable[[bytes], None], mark: str) -> ServerProcess:
+        return await start_server(options.command, options.cwd, receive, mark)
+
+    bounds = Bounds(options.most_sessions, options.session_idle, options.start_timeout, options.grace)
+    return Sessions(start, bounds, CLIENT_INFO)
 
 
 def _announce(http: web.AppRunner) -> None:

@@ -12,6 +12,8 @@ from typing import cast
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
+_MARK = "MCP_RUNNER_SESSION"
+"""Inherited by whatever a session's own server starts, also where its parent is gone."""
 
 
 class ServerProcess(asyncio.SubprocessProtocol):
@@ -21,7 +23,8 @@ class ServerProcess(asyncio.SubprocessProtocol):
     thrown away, so whatever the server writes, memory stays bounded and its pipe is always emptied.
     """
 
-    def __init__(self, receive: Callable[[bytes], None]) -> None:
+    def __init__(self, receive: Callable[[bytes], None], mark: str | None) -> None:
+        self._mark = mark
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.ending = asyncio.Event()
         """Set when the server exited or closed its standard output."""
@@ -94,7 +97,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await asyncio.shield(self.exited)
-                while _group_members():  # noqa: ASYNC110 - nobody tells us of other processes' ends
+                while _group_members(self._mark):  # noqa: ASYNC110 - nobody tells us of other processes' ends
                     await asyncio.sleep(0.02)
         self._signal(signal.SIGKILL)
         if self._transport is not None:
@@ -103,15 +106,22 @@ class ServerProcess(asyncio.SubprocessProtocol):
     def _signal(self, number: signal.Signals) -> None:
         assert self._transport is not None
         own = [] if self.exited.done() else [self._transport.get_pid()]
-        for pid in {*own, *_group_members()}:
+        for pid in {*own, *_group_members(self._mark)}:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
 
 
 async def start_server(
-    command: Sequence[str], cwd: Path | None, receive: Callable[[bytes], None]
+    command: Sequence[str], cwd: Path | None, receive: Callable[[bytes], None], mark: str | None = None
 ) -> ServerProcess:
     """Start the command with pipes for input and output; its standard error is ours.
+
+    Args:
+        command: The program and its arguments.
+        cwd: Where it runs.
+        receive: Takes its lines.
+        mark: Tells it, and what it starts, from other servers that this runner starts. Without one, its
+            end is the end of all that run here.
 
     Raises:
         OSError: The command or the folder does not exist, or may not be run.
@@ -128,12 +138,13 @@ async def start_server(
                 os._exit(1)
 
     _, process = await asyncio.get_running_loop().subprocess_exec(
-        lambda: ServerProcess(receive),
+        lambda: ServerProcess(receive, mark),
         *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=None,
         cwd=cwd,
+        env=None if mark is None else {**os.environ, _MARK: mark},
         preexec_fn=die_with_parent,
     )
     return process
@@ -149,8 +160,8 @@ def exit_text(status: int) -> str:
         return f"was ended by signal {-status}"
 
 
-def _group_members() -> list[int]:
-    """List the other living processes of our process group, if it is ours alone.
+def _group_members(mark: str | None) -> list[int]:
+    """List the other living processes of our process group, if it is ours alone; with a mark those with it.
 
     The driver starts each runner in a session of its own; started by hand from a shell's script the
     group may hold strangers, and then nobody but the child itself is touched.
@@ -161,9 +172,19 @@ def _group_members() -> list[int]:
     members = []
     with suppress(FileNotFoundError):  # no /proc on this platform
         for name in os.listdir("/proc"):
-            if name.isdigit() and int(name) != own and _group_of(name) == own:
+            if name.isdigit() and int(name) != own and _group_of(name) == own and _has_mark(name, mark):
                 members.append(int(name))
     return members
+
+
+def _has_mark(pid: str, mark: str | None) -> bool:
+    if mark is None:
+        return True
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"{_MARK}={mark}".encode() in file.read().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
 
 
 def _group_of(pid: str) -> int | None:

@@ -31,3 +31,13 @@ else
     until_ok temporal workflow list -n "$namespace" --limit 1
     echo "Made the namespace $namespace, which keeps closed workflows for $retention"
 fi
+
+# By these the web UI lists "all unhealthy in production"; mcp_platform/search_attributes.py has the same.
+for attribute in McpSlug McpStatus McpDriver McpEnvironment McpOwner; do
+    temporal operator search-attribute create -n "$namespace" --name "$attribute" --type Keyword >/dev/null 2>&1 || true
+done
+until_ok sh -c 'temporal operator search-attribute list -n "$1" | grep -q McpOwner' list "$namespace" || {
+    echo "The search attributes of deployments could not be made in $namespace" >&2
+    exit 1
+}
+echo "The namespace $namespace has the search attributes of deployments"

@@ -28,6 +28,8 @@ from tests.platform import RunningPlatform, quick_settings, running_platform
 from tests.waiting import in_one_task
 
 pytest_plugins = [
+    "tests.open_sockets",
+    "tests.services.docker",
     "tests.services.mariadb",
     "tests.services.mongodb",
     "tests.services.redis",

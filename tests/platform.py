@@ -8,12 +8,16 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+from pydantic import SecretStr
 from temporalio.client import Client
 
 from api.app import create_app
 from api.parts import Parts
+from mcp_platform.check_settings import PackageSettings, RegistrySettings
 from mcp_platform.cli.first_admin import ensure_admin
 from mcp_platform.cli.serving import listening_socket, serving
+from mcp_platform.docker_settings import DockerSettings
+from mcp_platform.github_settings import GitHubSettings
 from mcp_platform.settings import (
     AdminSettings,
     ApiSettings,
@@ -22,6 +26,7 @@ from mcp_platform.settings import (
     ReplicaSettings,
     SecuritySettings,
     Settings,
+    WorkerSettings,
 )
 from storage.sql.migrate import migrate
 from storage.stores import open_stores
@@ -130,6 +135,15 @@ class RunningPlatform:
         await caller.sign_in("admin", ADMIN_PASSWORD)
         return caller
 
+    @asynccontextmanager
+    async def deployer(self) -> AsyncIterator[Caller]:
+        """Give the administrator, signed in, whose deployments are stopped afterwards."""
+        caller = await self.admin()
+        yield caller
+        for deployment in (await caller.get("/api/v1/deployments")).json()["deployments"]:
+            if deployment["status"] != "stopped":
+                await caller.delete(f"/api/v1/deployments/{deployment['deployment_id']}")
+
     async def member(self, role: str = "developer") -> Caller:
         """Give a new account of this role, signed in."""
         caller = self.caller()
@@ -159,7 +173,18 @@ def quick_settings(folder: Path) -> Settings:
         data_dir=folder,
         api=ApiSettings(port=free_port(), max_body_bytes=100_000),
         admin=AdminSettings.model_validate({"password": ADMIN_PASSWORD}),
+        worker=WorkerSettings(figures_interval=0.2),
         replicas=ReplicaSettings(check_interval=0.2, check_timeout=2.0, patience=8.0, stop_grace=1.0),
+        # No test asks a registry on the network; those that ask one have one of their own.
+        packages=PackageSettings(
+            pypi_url=SecretStr("http://127.0.0.1:9"), npm_url=SecretStr("http://127.0.0.1:9")
+        ),
+        # The GitHub of the tests.
+        github=GitHubSettings(hosts=["github.com", "127.0.0.1"]),
+        # Nothing beyond this machine is asked.
+        registry=RegistrySettings(source=""),
+        # Whatever engine this machine has is none of the tests' business.
+        docker=DockerSettings(host=f"unix://{folder}/no-engine.sock"),
         # All tests come from one address; what is tested about limits has settings of its own.
         limits=LimitSettings(anonymous=1_000_000, user=1_000_000, admin=1_000_000),
         security=SecuritySettings(lockout_address_threshold=1_000_000),

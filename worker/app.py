@@ -1,10 +1,11 @@
 """Puts the workers together and runs them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import structlog
 from temporalio.client import Client
@@ -16,7 +17,8 @@ from mcp_platform.settings import Settings
 from storage.stores import Stores
 from worker.catalogue import WORKFLOWS
 from worker.rooms import Rooms, opened_rooms
-from worker.schedules import ensure_schedules
+from worker.schedules import keep_schedules
+from worker.search_attributes import ensure_search_attributes
 
 logger = structlog.get_logger(__name__)
 
@@ -31,23 +33,25 @@ async def running_worker(settings: Settings, temporal: Client, stores: Stores) -
     """Workers for every queue, and their schedules; at the end their replicas are gone too."""
     async with opened_rooms(settings, temporal, stores) as rooms:
         await rooms.monitoring.forget_lost_replicas()
-        async with _working(_workers(settings, temporal, rooms)):
-            await ensure_schedules(temporal)
+        await ensure_search_attributes(temporal)
+        working = [worker.run() for worker in _workers(settings, temporal, rooms)]
+        # Beside them: a Temporal that has just come back may take half a minute to answer about schedules.
+        async with _together([*working, keep_schedules(temporal)]):
             logger.info("worker_started", process_driver=settings.process_driver)
             yield
             logger.info("worker_stopping")
 
 
 @asynccontextmanager
-async def _working(workers: list[Worker]) -> AsyncIterator[None]:
-    """Run them while the body runs; the first that fails ends the body with its error.
+async def _together(parts: list[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run workers and what they need while the body runs; the first that fails ends the body with its error.
 
     A worker's own context manager cancels the task that entered it, so two of them that fail at once
     interrupt each other's ending, and the error is lost. Here each has a task.
     """
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(worker.run()) for worker in workers]
+            tasks = [group.create_task(part) for part in parts]
             try:
                 yield
             finally:
@@ -67,6 +71,18 @@ def _workers(settings: Settings, temporal: Client, rooms: Rooms) -> list[Worker]
             task_queue=TaskQueue.REPLICAS,
             activities=rooms.replicas,
             max_concurrent_activities=settings.worker.replicas,
+            max_heartbeat_throttle_interval=_LARGEST_BEAT_INTERVAL,
+        ),
+        serving(
+            task_queue=TaskQueue.MODELS,
+            activities=rooms.asking,
+            max_concurrent_activities=settings.models.concurrency,
+            max_heartbeat_throttle_interval=_LARGEST_BEAT_INTERVAL,
+        ),
+        serving(
+            task_queue=TaskQueue.BUILDS,
+            activities=rooms.builds,
+            max_concurrent_activities=settings.docker.builds_at_once,
             max_heartbeat_throttle_interval=_LARGEST_BEAT_INTERVAL,
         ),
     ]

@@ -7,13 +7,14 @@ from temporalio import workflow
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
+from activities.images import ImageActivities
 from activities.monitoring import MonitoringActivities
 from mcp_platform.contracts.deployments import DeploymentOrder, Findings
 from mcp_platform.contracts.knowledge import IndexOrder, ReembedOrder
 from mcp_platform.names import deployment_workflow_id, indexing_workflow_id, reembed_workflow_id
 from workflows.deployments import DeploymentWorkflow
 from workflows.knowledge import IndexDocumentWorkflow, ReembedWorkflow
-from workflows.policies import RECONCILING, SWEEPING
+from workflows.policies import RECONCILING, SWEEPING, SWEEPING_IMAGES
 
 
 @workflow.defn(name="monitoring.reconcile")
@@ -71,4 +72,7 @@ class SweepWorkflow:
     @workflow.run
     async def run(self) -> int:
         """Answer with how many documents were removed."""
-        return await workflow.execute_activity_method(MonitoringActivities.sweep_documents, **SWEEPING)
+        removed = await workflow.execute_activity_method(MonitoringActivities.sweep_documents, **SWEEPING)
+        if workflow.patched("sweep-images"):
+            await workflow.execute_activity_method(ImageActivities.sweep, **SWEEPING_IMAGES)
+        return removed

@@ -41,8 +41,12 @@ class TaskWorkflow:
             reason = reason_of(error)
             await self._conclude(TaskState.FAILED, "Failed", error=reason)
             raise ApplicationError(reason, type="TaskFailed") from error
-        await self._conclude(TaskState.COMPLETED, "Completed", result=result)
+        await self._conclude(TaskState.COMPLETED, self._closing(result), result=result)
         return self._status
+
+    def _closing(self, result: dict[str, Any]) -> str:
+        """Say in a few words what came of the task."""
+        return "Completed"
 
     async def _conclude(
         self,

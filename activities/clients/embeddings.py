@@ -5,12 +5,9 @@ What is slow to import is loaded when a model is first used.
 
 import asyncio
 import os
-import threading
 from collections.abc import Awaitable, Sequence
-from functools import cache as once
-from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Final
+from typing import Any
 
 import httpx
 import numpy as np
@@ -18,13 +15,11 @@ import structlog
 
 from mcp_platform.errors import Unavailable
 from mcp_platform.settings import KnowledgeSettings
+from storage.knowledge.built_in import BUILT_IN as BUILT_IN
+from storage.knowledge.built_in import BuiltInModel as BuiltInModel
 from storage.knowledge.models import EmbeddingModel, Vectors, normalised
 
 logger = structlog.get_logger(__name__)
-
-BUILT_IN: Final = "wordllama"
-
-_loading = threading.Lock()
 
 
 def open_model(name: str, settings: KnowledgeSettings) -> EmbeddingModel:
@@ -32,38 +27,6 @@ def open_model(name: str, settings: KnowledgeSettings) -> EmbeddingModel:
     if name == BUILT_IN:
         return BuiltInModel()
     return ProviderModel(name, settings)
-
-
-class BuiltInModel:
-    """wordllama: 256 dimensions, its weights in the package, thousands of texts a second."""
-
-    name = BUILT_IN
-
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        """Give a row for each text."""
-        return await asyncio.to_thread(_embed_built_in, list(texts))
-
-    async def embed_query(self, text: str) -> Vectors:
-        """Give the vector of a query."""
-        rows: Vectors = (await self.embed([text]))[0]
-        return rows
-
-    async def close(self) -> None:
-        """Leave it loaded: the process has one for all."""
-
-
-def _embed_built_in(texts: list[str]) -> Vectors:
-    with _loading:
-        model = _built_in()
-    # The model's own normalisation divides by zero where a text has no known word.
-    return normalised(model.embed(texts, norm=False))
-
-
-@once
-def _built_in() -> Any:
-    package = resolve_name("wordllama")
-    # Told where its weights lie, and not to look for newer ones on the network.
-    return package.WordLlama.load(cache_dir=Path(package.__file__).parent, disable_download=True)
 
 
 class ProviderModel:

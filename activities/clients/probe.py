@@ -1,4 +1,9 @@
-"""Asking replicas whether they speak MCP, over the gateway's own kind of connection."""
+"""Asking replicas whether they speak MCP, over the gateway's own kind of connection.
+
+Three things are told apart: that nothing answers at the address, that what answers does not speak MCP
+(`server/discover` in the newer era, `ping` in the older), and that it does but does not list its tools.
+A server that lists its tools speaks MCP: so one that answered is asked for these alone.
+"""
 
 import asyncio
 from collections import OrderedDict
@@ -7,39 +12,44 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import aiohttp
 import structlog
 
-from activities.drivers import ReplicaFault
-from gateway.upstreams.exchange import Limits, Unreachable
+from activities.drivers import LastingFault, ReplicaFault
+from gateway.upstreams.connection import Broken, TlsFailed, Unreachable
+from gateway.upstreams.exchange import CredentialsRefused
+from gateway.upstreams.http import Http, Limits, Site
 from gateway.upstreams.upstream import Target, Upstream
 from mcp_platform.contracts.deployments import Driver, UpstreamAddress
-from mcp_platform.errors import PlatformError
+from mcp_platform.errors import PlatformError, UpstreamTimedOut
 from mcp_platform.wire import Era, RpcError
 
 _LARGEST_ANSWER = 16_777_216
 _MOST_KEPT = 2_000
 _EXPECTED = (TimeoutError, Unreachable, RpcError, PlatformError)
-_Key = tuple[str, frozenset[tuple[str, str]]]
-"""Address and headers: who asks with other credentials may get another answer."""
+_Key = tuple[str, frozenset[tuple[str, str]], bool]
+"""Address and headers, for other credentials may get another answer; and the rule for addresses."""
 
 logger = structlog.get_logger(__name__)
 
 
 class McpProbe:
-    """Checks servers, by one request each.
+    """Checks servers, by one request each after the first.
 
     It remembers for each address and credential which era is spoken there.
+
+    Args:
+        private: Whether remote servers may be in private networks; replicas of ours always may.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, private: bool = True) -> None:
+        self._private = private
         self._upstreams: OrderedDict[_Key, Upstream] = OrderedDict()
-        self._http: aiohttp.ClientSession
+        self._http: Http
         self._tasks: asyncio.TaskGroup
 
     async def __aenter__(self) -> Self:
         """Open the connections' pool."""
-        self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._http = Http()
         self._tasks = await asyncio.TaskGroup().__aenter__()
         return self
 
@@ -50,42 +60,74 @@ class McpProbe:
         await self._tasks.__aexit__(None, None, None)
         await self._http.close()
 
-    async def check(self, url: str, headers: dict[str, str], timeout: float) -> None:
+    async def check(self, url: str, headers: dict[str, str], timeout: float, *, remote: bool = False) -> None:
         """Return once the server has answered and listed its tools.
+
+        Args:
+            url: Its address.
+            headers: What each request carries.
+            timeout: Seconds for all of it.
+            remote: It is somebody else's server.
 
         Raises:
             ReplicaFault: It did not within `timeout` seconds, or not as an MCP server does.
+            LastingFault: There is no TLS with it that can be trusted.
         """
-        key = (url, frozenset(headers.items()))
+        key = (url, frozenset(headers.items()), not remote or self._private)
+        new = key not in self._upstreams
         upstream = self._upstream(key, timeout)
+        asked = "initialize"
         try:
             async with asyncio.timeout(timeout):
-                answer = await upstream.request("tools/list", {}, Era.LEGACY, timeout)
+                if new:
+                    era = (await upstream.describe(timeout)).era
+                    asked = "server/discover" if era is Era.MODERN else "ping"
+                    await upstream.request(asked, {}, Era.LEGACY, timeout)
+                asked = "tools/list"
+                answer = await upstream.request(asked, {}, Era.LEGACY, timeout)
         # Whatever a strange server or a strange address brings about is a reason, not an accident.
         except Exception as error:
             self._upstreams.pop(key, None)
             await upstream.close()
+            if remote and _asks_for_authorization(error):
+                return  # it lives; who may speak to it is for the gateway's tokens to show
             if not isinstance(error, _EXPECTED):
                 # Without its text, which may have the address in it, and the address secrets.
                 logger.error("probe_failed", host=urlsplit(url).hostname, error=type(error).__name__)
-            reason = f"no answer within {timeout:g} s" if isinstance(error, TimeoutError) else str(error)
-            raise ReplicaFault(reason.replace(url, _shown(url)) or "it cannot be reached") from None
+            raise _fault(error, asked, timeout, url) from None
         if not isinstance(answer.get("tools"), list):
             raise ReplicaFault("it answers tools/list without a list of tools")
+
+    async def check_api(self, url: str, headers: dict[str, str], timeout: float) -> None:
+        """Return once somebody else's plain HTTP API has answered with a status below 500.
+
+        Raises:
+            ReplicaFault: It did not within `timeout` seconds.
+            LastingFault: There is no TLS with it that can be trusted.
+        """
+        limits = Limits(timeout, timeout, _LARGEST_ANSWER)
+        try:
+            site = Site(url, headers, private=self._private)
+            response = await self._http.send(site, "GET", b"", None, limits, timeout, safe=True)
+        except (Unreachable, PlatformError) as error:
+            raise _fault(error, "GET", timeout, url) from None
+        if response.body is None:
+            response.close()
+        if response.status >= 500:
+            raise ReplicaFault(f"it answers GET with HTTP {response.status}")
 
     def _upstream(self, key: _Key, timeout: float) -> Upstream:
         if known := self._upstreams.get(key):
             self._upstreams.move_to_end(key)
             return known
-        url, headers = key
+        url, headers, private = key
 
         async def target() -> Target:
             return Target(url, dict(headers))
 
         address = UpstreamAddress(replica_id=uuid4(), url=url, driver=Driver.REMOTE)
-        upstream = Upstream(
-            address, self._http, target, Limits(timeout, timeout, _LARGEST_ANSWER), self._spawn
-        )
+        limits = Limits(timeout, timeout, _LARGEST_ANSWER)
+        upstream = Upstream(address, self._http, target, limits, self._spawn, private=private)
         self._upstreams[key] = upstream
         if len(self._upstreams) > _MOST_KEPT:
             _, oldest = self._upstreams.popitem(last=False)
@@ -101,6 +143,28 @@ class McpProbe:
                 logger.exception("background_work_failed")
 
         self._tasks.create_task(guarded())
+
+
+def _asks_for_authorization(error: Exception) -> bool:
+    """Tell whether a server refuses whoever did not sign in by OAuth (RFC 9728, section 5.1)."""
+    if not isinstance(error, CredentialsRefused) or error.http_status != 401:
+        return False
+    return "resource_metadata" in (error.challenge or "")
+
+
+def _fault(error: Exception, asked: str, timeout: float, url: str) -> ReplicaFault:
+    reason = _reason(error, asked, timeout).replace(url, _shown(url))
+    if isinstance(error, Broken) and url.startswith("http://"):
+        reason += "; if it speaks TLS, its URL must begin with https://"
+    return LastingFault(reason) if isinstance(error, TlsFailed) else ReplicaFault(reason)
+
+
+def _reason(error: Exception, asked: str, timeout: float) -> str:
+    if isinstance(error, TimeoutError | UpstreamTimedOut):
+        return f"no answer to {asked} within {timeout:g} s"
+    if isinstance(error, Unreachable):
+        return f"nothing answers at its address: {error}"
+    return str(error) or f"it breaks the connection at {asked}"
 
 
 def _shown(url: str) -> str:

@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -16,21 +15,14 @@ from weakref import WeakValueDictionary
 import psutil
 import structlog
 
-from activities.drivers import ReplicaFault, ReplicaSpec
+from activities.clients.output import Output, keep_stream
+from activities.drivers import ReplicaFault, ReplicaSpec, Stream, Usage
 from mcp_platform.names import REPLICA_MARKER
 from mcp_platform.variables import Mask
 
 logger = structlog.get_logger(__name__)
 
-STDERR_LINES = 50
-_LINE_LIMIT = 2_000
-_CHUNK = 65_536
-# A server that floods standard error is slowed down to this, instead of eating the event loop.
-_BYTES_PER_SECOND = 4_000_000
 _LISTEN_TIMEOUT = 20.0
-
-_RUNNER_SAYS = "runner: "
-"""How the runner begins the line that says why it ends."""
 _START_SHARE = 0.9
 """The runner gives up a little before we do, as it knows better why."""
 
@@ -42,9 +34,11 @@ class RunningProcess:
     replica_id: UUID
     process: asyncio.subprocess.Process
     mask: Mask
+    output: Output
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    _lines: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
+    container: None = None
+    health_url: None = None
     _drains: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
@@ -59,22 +53,33 @@ class RunningProcess:
 
     @property
     def stderr_tail(self) -> list[str]:
-        """The last lines of standard error."""
-        return list(self._lines)
+        """The last lines that it wrote."""
+        return self.output.tail
 
     async def exited(self) -> str:
         """Wait until the runner ends, and tell why in words."""
         code = await self.process.wait()
-        # What the runner said last may still be in the pipe.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await asyncio.gather(*self._drains, return_exceptions=True)
-        said = next((line for line in reversed(self._lines) if line.startswith(_RUNNER_SAYS)), None)
-        if said:
-            return said.removeprefix(_RUNNER_SAYS)
+        await self.last_words()
+        if said := self.output.runner_said:
+            return said
         if code < 0:
             return f"the runner was ended by {signal.Signals(-code).name}"
         return f"the runner exited with status {code}"
+
+    async def last_words(self) -> None:
+        """Read what is still in the pipes of a group that has ended, as far as a moment allows."""
+        if self._drains:
+            await asyncio.wait(self._drains, timeout=1.0)
+
+    async def usage(self) -> Usage | None:
+        """Measure its process group; None once nothing of it is left."""
+        if self.process.returncode is not None:
+            return None
+        return await asyncio.to_thread(_measure, self.pid)
+
+    async def silence(self) -> str | None:
+        """Nothing: the runner listens before it says its port."""
+        return None
 
 
 class ProcessDriver:
@@ -91,6 +96,9 @@ class ProcessDriver:
         self._running: dict[UUID, RunningProcess] = {}
         # A second attempt may begin while one that lost its heartbeat is still at work.
         self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+
+    async def check(self) -> None:
+        """Return: processes can always be started."""
 
     async def find(self, spec: ReplicaSpec) -> RunningProcess | None:
         """Find the replica, if this process started it and it still runs."""
@@ -152,11 +160,11 @@ class ProcessDriver:
 
     async def _start(self, spec: ReplicaSpec) -> RunningProcess:
         process = await self._spawn(spec)
-        running = RunningProcess(spec.replica_id, process, spec.mask)
+        running = RunningProcess(spec.replica_id, process, spec.mask, Output(spec.log, spec.mask))
         self._running[spec.replica_id] = running
         assert process.stdout is not None
         assert process.stderr is not None
-        running._drains.append(asyncio.create_task(_drain(process.stderr, running._lines.append)))
+        running._drains.append(_draining(process.stderr, Stream.STDERR, running.output))
         try:
             async with asyncio.timeout(_LISTEN_TIMEOUT):
                 line = await process.stdout.readline()
@@ -168,7 +176,7 @@ class ProcessDriver:
         except asyncio.CancelledError:
             await self._remove(spec.replica_id)
             raise
-        running._drains.append(asyncio.create_task(_drain(process.stdout, lambda _line: None)))
+        running._drains.append(_draining(process.stdout, Stream.STDOUT, running.output))
         return running
 
     async def _remove(self, replica_id: UUID) -> None:
@@ -179,6 +187,7 @@ class ProcessDriver:
         await self._end(groups)
         if running:
             await running.process.wait()
+            await running.last_words()
             for drain in running._drains:
                 drain.cancel()
             self._running.pop(replica_id, None)
@@ -271,14 +280,28 @@ def _base_environment() -> dict[str, str]:
     return {**kept, "PATH": f"{path}{os.pathsep}{folder}", "PYTHONUNBUFFERED": "1"}
 
 
-async def _drain(stream: asyncio.StreamReader, keep: Callable[[str], object]) -> None:
-    """Read to the end, whatever comes, at a bounded rate and with bounded memory."""
-    rest = b""
-    while chunk := await stream.read(_CHUNK):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines[-STDERR_LINES:]:
-            keep(line[:_LINE_LIMIT].decode(errors="replace").rstrip("\r"))
-        rest = rest[:_LINE_LIMIT]
-        await asyncio.sleep(len(chunk) / _BYTES_PER_SECOND)
-    if rest:
-        keep(rest.decode(errors="replace"))
+def _draining(pipe: asyncio.StreamReader, stream: Stream, output: Output) -> asyncio.Task[None]:
+    return asyncio.create_task(keep_stream(pipe, stream, output))
+
+
+def _measure(group: int) -> Usage | None:
+    """Add up what the living processes of a group use."""
+    cpu, memory, found = 0.0, 0, False
+    for pid in _members(group):
+        with suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            with process.oneshot():
+                times = process.cpu_times()
+                # What ended children used counts too: a group's time must not run backwards.
+                cpu += times.user + times.system + times.children_user + times.children_system
+                memory += process.memory_info().rss
+            found = True
+    return Usage(cpu, memory) if found else None
+
+
+def _members(group: int) -> Iterator[int]:
+    """Find a group's processes, without opening each process of the machine."""
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(pid) == group:
+                yield pid

@@ -13,7 +13,7 @@ from api.task_reader import TaskView, may_see
 from api.v1.answers import pages
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.contracts.base import Contract
-from mcp_platform.contracts.tasks import TaskKind, TaskState
+from mcp_platform.contracts.tasks import REPEATED_KINDS, TaskKind, TaskState
 from mcp_platform.errors import Conflict, NotFound
 from storage.cache import Kind
 
@@ -109,8 +109,7 @@ async def cancel_task(task_id: str, caller: Canceller, parts: PartsDep) -> TaskA
 async def _finished(parts: Parts, task_id: str) -> FinishedTask | None:
     async with parts.stores.read() as rows:
         record = await rows.tasks.get(task_id)
-    # The task of a document begins anew whenever the document changes.
-    if record is None or not record.status.final or record.kind is TaskKind.INDEXING:
+    if record is None or not record.status.final or record.kind in REPEATED_KINDS:
         return None
     return FinishedTask(owner_id=record.owner_id, body=_render(await parts.tasks.view(record)))
 

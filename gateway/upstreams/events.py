@@ -1,6 +1,9 @@
 """Server-sent events (WHATWG HTML, section 9.2), as far as MCP uses them."""
 
 from collections.abc import Iterator
+from typing import Final
+
+_LONGEST_RETRY: Final = 60.0
 
 
 class EventTooLong(Exception):
@@ -8,9 +11,13 @@ class EventTooLong(Exception):
 
 
 class EventParser:
-    """Cuts a stream of bytes into events; comments, ids and retry hints are skipped."""
+    """Cuts a stream of bytes into events; comments are skipped."""
 
     def __init__(self, limit: int) -> None:
+        self.last_id = b""
+        """The id of the last event that had one: where the stream can be gone on with."""
+        self.retry = 1.0
+        """Seconds after which the server wants to be asked again."""
         self._limit = limit
         self._partial = bytearray()
         self._name = "message"
@@ -43,6 +50,10 @@ class EventParser:
             self._size += len(value)
         elif name == b"event":
             self._name = value.decode(errors="replace")
+        elif name == b"id" and b"\0" not in value:
+            self.last_id = value
+        elif name == b"retry" and value.isdigit():
+            self.retry = min(int(value) / 1000, _LONGEST_RETRY)
 
     def _complete(self) -> tuple[str, bytes] | None:
         event = (self._name, b"\n".join(self._data)) if self._data else None

@@ -1,31 +1,49 @@
-"""The two ways of speaking Streamable HTTP to a server: modern, and legacy with its session."""
+"""The ways to a server: what each of them can be asked, and the way to servers of the older protocol."""
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+from uuid import UUID
 
-from gateway.upstreams.exchange import ACCEPT, Exchange, Listener, Reply, Unreachable
-from mcp_platform import __version__
-from mcp_platform.errors import PlatformError, UpstreamFailed
+import orjson
+
+from gateway.requests import ClientChannel, ClientSession, Message
+from gateway.upstreams.emulation import Subscription
+from gateway.upstreams.exchange import Exchange
+from gateway.upstreams.lasting import Lasting
+from gateway.upstreams.legacy import HttpSession
+from gateway.upstreams.listening import persist
+from gateway.upstreams.modern import CLIENT_INFO
+from gateway.upstreams.sessions import STATEFUL, NotOffered, Profile, ServerSession, note_state
+from gateway.upstreams.sessions import Spawn as Spawn
+from gateway.upstreams.sse import SseSession
 from mcp_platform.wire import (
-    LATEST_HANDSHAKE,
+    CAPABILITIES_KEY,
+    LOG_LEVEL_KEY,
     METHOD_NOT_FOUND,
-    MODERN_VERSION,
-    NAMED_METHODS,
     Era,
     RpcError,
     ServerDescription,
-    encode_header,
-    envelope,
-    speaks_modern,
+    translate_error,
+    translate_params,
+    translate_result,
 )
 
-CLIENT_INFO = {"name": "mcp-platform-gateway", "version": __version__}
-_SESSION_HEADER = "Mcp-Session-Id"
+ASKABLE: Final = ("sampling", "elicitation", "roots")
+"""What a client declares that servers may ask it for."""
+_MOST_SHARED: Final = 64
+_ATTENDED: Final = 60.0
+"""Seconds after a call for which its session's standalone stream is kept open."""
+_MOST_OWN: Final = 4096
+"""Sessions of single clients that are remembered; of the others the clients' sessions know the ids."""
 
-Spawn = Callable[[Coroutine[Any, Any, None]], None]
-"""Runs something small in the gateway's task group."""
+Key = tuple[bytes, str, str, int]
+"""What clients that share a session have in common: capabilities, log level, credential; and its ordinal."""
+
+OpenSession = Callable[[Profile, str | None], ServerSession]
+"""Makes a session that opens itself when it is used; the id is that of one that is open."""
 
 
 class Leg(Protocol):
@@ -33,15 +51,46 @@ class Leg(Protocol):
 
     description: ServerDescription
 
+    @property
+    def alive(self) -> bool:
+        """Whether requests may be sent; otherwise another leg is to be opened."""
+        ...
+
     async def request(
         self,
         method: str,
         params: dict[str, Any] | None,
+        client: Era,
         timeout: float,
-        listener: Listener | None,
+        channel: ClientChannel | None,
         headers: Mapping[str, str],
+        session: ClientSession | None,
     ) -> dict[str, Any]:
-        """Give the result of one request, in the server's own era."""
+        """Give the result of one request, in the client's era."""
+        ...
+
+    async def listen(self, session: ClientSession, channel: ClientChannel) -> None:
+        """Forward what the server says to this session alone, until its stream ends.
+
+        Raises:
+            NotOffered: It has nothing to say to it that is not said to all.
+        """
+        ...
+
+    async def hear_changes(self, channel: ClientChannel) -> None:
+        """Forward what the server says to all, changes of lists, until its stream ends.
+
+        Raises:
+            NotOffered: The server has no such stream.
+        """
+        ...
+
+    async def tell(self, session: ClientSession, message: Message) -> None:
+        """Pass a notification of the client on, to a server that keeps something for it alone."""
+        ...
+
+    async def forget(self, session: ClientSession) -> None:
+        """End what the server keeps for this session alone."""
         ...
 
     async def close(self) -> None:
@@ -49,200 +98,286 @@ class Leg(Protocol):
         ...
 
 
-class ModernLeg:
-    """Speaks 2026-07-28: every request stands alone, so there is nothing to keep or to lose."""
-
-    def __init__(self, exchange: Exchange, description: ServerDescription) -> None:
-        self.description = description
-        self._exchange = exchange
-
-    @classmethod
-    async def open(cls, exchange: Exchange) -> "ModernLeg | None":
-        """Ask with `server/discover`; None when the server does not speak this era."""
-        try:
-            raw = await _modern(exchange, "server/discover", {"_meta": envelope(CLIENT_INFO)})
-        except (RpcError, UpstreamFailed):
-            # Older servers refuse the question in many ways, some with a 500. One that is broken
-            # fails the handshake that follows, too.
-            return None
-        if raw is None or not speaks_modern(raw):
-            return None
-        return cls(exchange, ServerDescription(Era.MODERN, MODERN_VERSION, raw))
-
-    async def request(
-        self,
-        method: str,
-        params: dict[str, Any] | None,
-        timeout: float,
-        listener: Listener | None,
-        headers: Mapping[str, str],
-    ) -> dict[str, Any]:
-        """Give the result of one request."""
-        result = await _modern(self._exchange, method, params, timeout, listener, headers)
-        if result is None:
-            raise UpstreamFailed("The MCP server answered without a JSON-RPC message")
-        return result
-
-    async def close(self) -> None:
-        """Do nothing: nothing is held."""
-
-
 class LegacyLeg:
-    """Speaks 2025-11-25 and older; opens a new session when the server forgot the old one."""
+    """Speaks 2025-11-25 and older: chooses the session at the server, or opens one.
 
-    def __init__(self, exchange: Exchange, spawn: Spawn) -> None:
-        self.description: ServerDescription
-        self._exchange = exchange
+    Clients share sessions, by what they declare. One that declares that it may be asked something, or
+    that changes what it hears, has a session of its own.
+    """
+
+    def __init__(
+        self,
+        first: ServerSession,
+        open_session: OpenSession,
+        replica_id: UUID,
+        spawn: Spawn,
+        lasting: Lasting,
+    ) -> None:
+        self.description = first.description
+        self._first = first
+        self._open_session = open_session
+        self._replica_id = replica_id
         self._spawn = spawn
-        self._session: str | None = None
-        self._ids = itertools.count(1)
-        self._opening = asyncio.Lock()
+        self._lasting = lasting
+        self._shared: OrderedDict[Key, ServerSession] = OrderedDict()
+        self._own: OrderedDict[str, ServerSession] = OrderedDict()
+        self._taken: set[ServerSession] = set()
+        """Shared sessions that carry the call of a client that may be asked something."""
+        self._attended: dict[ServerSession, asyncio.Task[None]] = {}
+        """Those whose standalone stream is heard."""
 
-    @classmethod
-    async def open(cls, exchange: Exchange, spawn: Spawn) -> "LegacyLeg | None":
-        """Shake hands; None when the server does not take the handshake at this address."""
-        leg = cls(exchange, spawn)
-        return leg if await leg._initialize() else None
+    @property
+    def alive(self) -> bool:
+        """Whether the session that all may use is open."""
+        return self._first.alive
 
     async def request(
         self,
         method: str,
         params: dict[str, Any] | None,
+        client: Era,
         timeout: float,
-        listener: Listener | None,
+        channel: ClientChannel | None,
         headers: Mapping[str, str],
+        session: ClientSession | None,
     ) -> dict[str, Any]:
-        """Give the result of one request; the session is renewed once if the server lost it."""
-        session = self._session
-        reply = await self._send(method, params, timeout, listener)
-        if reply.status == 404 and session is not None:
-            # The specification's sign for a session that is gone: nothing was executed.
-            async with self._opening:
-                if self._session == session and not await self._initialize():
-                    raise UpstreamFailed("The MCP server lost its session and opens no other")
-            reply = await self._send(method, params, timeout, listener)
-        _check_status(reply)
-        result = _result(reply)
-        if result is None:
-            raise UpstreamFailed("The MCP server answered without a JSON-RPC message")
-        return result
+        """Give the result of one request, in the client's era."""
+        if client is Era.MODERN:
+            return await self._serve_modern(method, params, timeout, channel, headers)
+        if session is not None and session.id and _wants_own(session, method, params):
+            own = self._own_of(session)
+            result = await own.request(method, params, timeout, channel, headers)
+            note_state(session, method, params)
+            return result
+        _refuse_private(method, params)
+        shared = self._first if not headers else self._shared_of({}, "", _credential(headers))
+        return await shared.request(method, params, timeout, channel, headers)
+
+    async def listen(self, session: ClientSession, channel: ClientChannel) -> None:
+        """Forward what the server says in the session's own session there."""
+        if not _wants_own(session, "", None):
+            raise NotOffered("all that it says is said to all")
+        with self._lasting.place():
+            await self._own_of(session).hear(channel)
+
+    async def hear_changes(self, channel: ClientChannel) -> None:
+        """Forward what the server says in the session that all may use."""
+        await self._first.hear(channel)
+
+    async def tell(self, session: ClientSession, message: Message) -> None:
+        """Pass a notification of the client on, where it has a session of its own."""
+        if session.id in self._own or self._replica_id in session.upstream_sessions:
+            await self._own_of(session).tell(message)
+
+    async def forget(self, session: ClientSession) -> None:
+        """End the session's own session at the server."""
+        known = self._replica_id in session.upstream_sessions
+        own = self._own_of(session) if known else self._own.get(session.id)
+        self._own.pop(session.id, None)
+        session.upstream_sessions.pop(self._replica_id, None)
+        if own is not None:
+            await own.close()
 
     async def close(self) -> None:
-        """Leave the session to the server's own idle timeout: closing must not wait for anybody."""
+        """End the sessions that are shared; those of single clients' sessions outlive us."""
+        for shared in [self._first, *self._shared.values()]:
+            # It need not be waited for: a server may take its time over it.
+            self._spawn(self._end_shared(shared))
+        for own in self._own.values():
+            await own.release()
+        self._shared.clear()
+        self._own.clear()
 
-    async def _initialize(self) -> bool:
-        reply = await self._send(
-            "initialize",
-            {"protocolVersion": LATEST_HANDSHAKE, "capabilities": {}, "clientInfo": CLIENT_INFO},
-            self._exchange.limits.call_timeout,
-            None,
-        )
-        if reply.status in (400, 404, 405) and reply.message is None:
-            return False
-        _check_status(reply)
+    async def _serve_modern(
+        self,
+        method: str,
+        params: dict[str, Any] | None,
+        timeout: float,
+        channel: ClientChannel | None,
+        headers: Mapping[str, str],
+    ) -> dict[str, Any]:
+        _refuse_private(method, params)
+        if method == "subscriptions/listen":
+            return await self._subscribe(params, channel, headers)
+        meta = (params or {}).get("_meta")
+        meta = meta if isinstance(meta, dict) else {}
+        declared = meta.get(CAPABILITIES_KEY)
+        asked = {k: v for k, v in declared.items() if k in ASKABLE} if isinstance(declared, dict) else {}
+        level = meta.get(LOG_LEVEL_KEY)
+        sent = translate_params(params, Era.MODERN, Era.LEGACY, CLIENT_INFO)
+        shared = self._first
+        if asked or level or headers:
+            kind = (asked, level if isinstance(level, str) else "", _credential(headers))
+            shared = await self._take(*kind) if asked else self._shared_of(*kind)
         try:
-            raw = _result(reply)
+            result = await shared.request(method, sent, timeout, channel, headers)
         except RpcError as error:
-            raise UpstreamFailed(f"The MCP server refuses a session: {error.message}") from None
-        if raw is None:
-            return False
-        version = str(raw.get("protocolVersion", LATEST_HANDSHAKE))
-        self.description = ServerDescription(Era.LEGACY, version, raw)
-        self._session = reply.headers.get(_SESSION_HEADER)
-        await self._post({"jsonrpc": "2.0", "method": "notifications/initialized"})
-        return True
+            raise translate_error(error, Era.LEGACY, Era.MODERN) from None
+        finally:
+            if shared in self._taken:
+                self._give_back(shared)
+        return translate_result(method, result, Era.LEGACY, Era.MODERN)
 
-    async def _send(
-        self, method: str, params: dict[str, Any] | None, timeout: float, listener: Listener | None
-    ) -> Reply:
-        number = next(self._ids)
-        message: dict[str, Any] = {"jsonrpc": "2.0", "id": number, "method": method}
-        if params is not None:
-            message["params"] = params
-
-        async def listen(item: dict[str, Any]) -> None:
-            if "id" in item:
-                self._spawn(self._refuse(item))
-            elif listener is not None:
-                await listener(item)
-
-        try:
-            return await self._exchange.post(message, self._headers(method), timeout, listen)
-        except asyncio.CancelledError:
-            if method != "initialize":
-                cancelled = {"requestId": number, "reason": "the caller left"}
-                self._spawn(self._tell("notifications/cancelled", cancelled))
-            raise
-
-    def _headers(self, method: str) -> dict[str, str]:
-        headers = {"Accept": ACCEPT, "Content-Type": "application/json"}
-        if method == "initialize":
-            return headers
-        headers["MCP-Protocol-Version"] = self.description.version
-        if self._session is not None:
-            headers[_SESSION_HEADER] = self._session
-        return headers
-
-    async def _refuse(self, request: dict[str, Any]) -> None:
-        """Answer a server's request: nobody in particular stands behind a shared session."""
-        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": request["id"]}
-        if request["method"] == "ping":
-            answer["result"] = {}
+    async def _take(self, capabilities: Mapping[str, Any], level: str, credential: str) -> ServerSession:
+        """Take a session that carries no call: many servers do not say to which call a question belongs."""
+        if "roots" in capabilities:
+            # Servers keep what they were told of roots for as long as the session lasts.
+            shared = self._open_session(_profile(capabilities, level, credential), None)
         else:
-            error = RpcError(METHOD_NOT_FOUND, f"this client does not offer {request['method']}")
-            answer["error"] = error.wire()
-        await self._post_quietly(answer)
+            numbered = (self._shared_of(capabilities, level, credential, n) for n in itertools.count())
+            shared = next(each for each in numbered if each not in self._taken)
+        self._taken.add(shared)
+        if shared not in self._attended:
+            hearing = asyncio.create_task(persist(shared.hear_for_callers))
+            self._attended[shared] = asyncio.create_task(self._attend(shared, hearing))
+            try:
+                await asyncio.sleep(0)  # so that both begin before the call
+            except asyncio.CancelledError:
+                self._give_back(shared)
+                raise
+        return shared
 
-    async def _tell(self, method: str, params: dict[str, Any]) -> None:
-        await self._post_quietly({"jsonrpc": "2.0", "method": method, "params": params})
+    def _give_back(self, shared: ServerSession) -> None:
+        self._taken.discard(shared)
+        if shared not in self._shared.values():
+            self._spawn(self._end_shared(shared))
 
-    async def _post_quietly(self, message: dict[str, Any]) -> None:
+    async def _attend(self, shared: ServerSession, hearing: asyncio.Task[None]) -> None:
+        """Hold the session's standalone stream open while it is in use, and for a while after."""
         try:
-            await self._post(message)
-        except (Unreachable, PlatformError):
-            return  # a courtesy; whoever waits for the call itself learns of the failure there
+            await asyncio.wait({hearing}, timeout=_ATTENDED)
+            while not hearing.done() and shared in self._taken:
+                await asyncio.wait({hearing}, timeout=_ATTENDED)
+            if not hearing.done():
+                del self._attended[shared]  # the next call opens it again
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
 
-    async def _post(self, message: dict[str, Any]) -> None:
-        await self._exchange.post(message, self._headers(""), self._exchange.limits.connect_timeout)
+    async def _subscribe(
+        self, params: dict[str, Any] | None, channel: ClientChannel | None, headers: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Serve `subscriptions/listen` by a session for this stream alone, until the client leaves."""
+        if channel is None:
+            raise RpcError(METHOD_NOT_FOUND, "Method not found", "subscriptions/listen")
+        subscription = Subscription(self.description, params)
+        own = self._open_session(Profile(CLIENT_INFO, headers=_credential_headers(headers)), None)
+        try:
+            await subscription.serve(own, channel)
+        finally:
+            closing = asyncio.ensure_future(own.close())
+            await asyncio.shield(closing)
+        return {"resultType": "complete"}
+
+    def _own_of(self, session: ClientSession) -> ServerSession:
+        own = self._own.get(session.id)
+        if own is None or not own.alive:
+            profile = Profile(session.client_info, session.capabilities, client=session)
+            own = self._open_session(profile, session.upstream_sessions.get(self._replica_id))
+            self._own[session.id] = own
+            self._make_room()
+        # Each request brings the session as it was read from the cache.
+        own.profile.client = session
+        self._own.move_to_end(session.id)
+        return own
+
+    def _make_room(self) -> None:
+        if len(self._own) <= _MOST_OWN:
+            return
+        for number, oldest in self._own.items():
+            if not oldest.busy:
+                del self._own[number]
+                self._spawn(oldest.release())
+                return
+
+    def _shared_of(
+        self, capabilities: Mapping[str, Any], level: str, credential: str, ordinal: int = 0
+    ) -> ServerSession:
+        if not capabilities and not level and not credential:
+            return self._first
+        key = (orjson.dumps(capabilities, option=orjson.OPT_SORT_KEYS), level, credential, ordinal)
+        shared = self._shared.get(key)
+        if shared is None or not shared.alive:
+            profile = _profile(capabilities, level, credential)
+            shared = self._shared[key] = self._open_session(profile, None)
+            if len(self._shared) > _MOST_SHARED:
+                self._drop_shared()
+        self._shared.move_to_end(key)
+        return shared
+
+    def _drop_shared(self) -> None:
+        for key, oldest in self._shared.items():
+            if not oldest.busy and oldest not in self._taken:
+                del self._shared[key]
+                self._spawn(self._end_shared(oldest))
+                return
+
+    async def _end_shared(self, shared: ServerSession) -> None:
+        attending = self._attended.pop(shared, None)
+        if attending is not None:
+            attending.cancel()
+            await asyncio.gather(attending, return_exceptions=True)
+        await shared.close()
 
 
-async def _modern(
-    exchange: Exchange,
-    method: str,
-    params: dict[str, Any] | None,
-    timeout: float | None = None,
-    listener: Listener | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> dict[str, Any] | None:
-    sent = {
-        "Accept": ACCEPT,
-        "Content-Type": "application/json",
-        "MCP-Protocol-Version": MODERN_VERSION,
-        "Mcp-Method": method,
-        **(headers or {}),
-    }
-    named = NAMED_METHODS.get(method)
-    if named is not None and params and isinstance(params.get(named), str):
-        sent["Mcp-Name"] = encode_header(params[named])
-    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    reply = await exchange.post(message, sent, timeout or exchange.limits.call_timeout, listener)
-    _check_status(reply)
-    return _result(reply)
+async def open_older(exchange: Exchange, replica_id: UUID, spawn: Spawn) -> LegacyLeg:
+    """Open the way to a server that does not speak 2026-07-28, by one transport or the other.
+
+    Raises:
+        UpstreamFailed: It is no MCP server.
+    """
+    profile = Profile(CLIENT_INFO)
+    first = HttpSession(exchange, profile, spawn)
+    if await first.open():
+
+        def begin(whom: Profile, number: str | None) -> ServerSession:
+            def note(opened: HttpSession) -> None:
+                client = whom.client
+                if client is not None:
+                    client.upstream_sessions[replica_id] = opened.id or ""
+                    client.changed = True
+
+            known = None if number is None else (number, first.description)
+            return HttpSession(exchange, whom, spawn, note, known)
+
+        return LegacyLeg(first, begin, replica_id, spawn, exchange.lasting)
+    older = SseSession(exchange, profile, spawn)
+    await older.open()
+    return LegacyLeg(
+        older,
+        lambda whom, _: SseSession(exchange, whom, spawn),
+        replica_id,
+        spawn,
+        exchange.lasting,
+    )
 
 
-def _result(reply: Reply) -> dict[str, Any] | None:
-    if reply.message is None:
-        return None
-    result = reply.message.get("result")
-    if isinstance(result, dict):
-        return result
-    raise RpcError.read(reply.message.get("error"))
+def _wants_own(session: ClientSession, method: str, params: dict[str, Any] | None) -> bool:
+    if session.log_level is not None or session.subscriptions:
+        return True
+    return any(name in session.capabilities for name in ASKABLE) or _is_private(method, params)
 
 
-def _check_status(reply: Reply) -> None:
-    if reply.status == 503:
-        raise Unreachable("the MCP server is not ready")
-    if reply.status in (401, 403):
-        raise UpstreamFailed(f"The MCP server refused the credentials it was sent ({reply.status})")
-    if reply.status >= 500 or reply.status in range(300, 400):
-        raise UpstreamFailed(f"The MCP server answered with HTTP status {reply.status}")
+def _is_private(method: str, params: dict[str, Any] | None) -> bool:
+    """Tell whether the server keeps something for the session: tasks of 2025-11-25 belong to it, too."""
+    return method in STATEFUL or method.startswith("tasks/") or (params is not None and "task" in params)
+
+
+def _refuse_private(method: str, params: dict[str, Any] | None) -> None:
+    """Refuse what needs a session of the client's own: in a shared one, all would see each other's tasks."""
+    if _is_private(method, params):
+        raise RpcError(METHOD_NOT_FOUND, "Method not found", method)
+
+
+def _profile(capabilities: Mapping[str, Any], level: str, credential: str) -> Profile:
+    headers = {"Authorization": credential} if credential else {}
+    return Profile(CLIENT_INFO, capabilities, headers, level or None)
+
+
+def _credential(headers: Mapping[str, str]) -> str:
+    return next((value for name, value in headers.items() if name.lower() == "authorization"), "")
+
+
+def _credential_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    credential = _credential(headers)
+    return {"Authorization": credential} if credential else {}

@@ -24,3 +24,20 @@ def prepare_data_dir(settings: Settings) -> None:
             f"the data directory {settings.data_dir} cannot be written ({error.strerror});"
             " choose another with --data-dir"
         ) from None
+
+
+def admin_password(settings: Settings) -> str:
+    """Give the administrator's password: the one that is set, or that was made at the first start.
+
+    Raises:
+        Failure: There is neither.
+    """
+    if settings.admin.password:
+        return settings.admin.password.get_secret_value()
+    try:
+        return (settings.data_dir / PASSWORD_FILE).read_text().strip()
+    except OSError:
+        raise Failure(
+            f"no password: there is no {settings.data_dir / PASSWORD_FILE};"
+            " set MCP_PLATFORM_ADMIN__PASSWORD to the administrator's"
+        ) from None

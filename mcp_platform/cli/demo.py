@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from mcp_platform.cli.data_dir import PASSWORD_FILE
+from mcp_platform.cli.data_dir import admin_password
 from mcp_platform.cli.failure import Failure
 from mcp_platform.cli.record import read_record
 from mcp_platform.names import REPLICA_MARKER
@@ -47,6 +47,7 @@ class Tour:
         self._workflows = workflows
         self._token = ""
         self._made: list[str] = []
+        self._creating: list[asyncio.Task[dict[str, Any]]] = []
 
     async def sign_in(self, username: str, password: str) -> None:
         """Trade the password for a token."""
@@ -62,22 +63,18 @@ class Tour:
 
     async def register(self) -> dict[str, Any]:
         """Register the real `mcp-server-time` under a new slug."""
-        mcp = await self._call(
-            "POST",
-            "/api/v1/mcps",
-            {
-                "name": "Time",
-                "slug": f"time-{uuid4().hex[:6]}",
-                "version": "1.0.0",
-                "description": "The reference time server, from PyPI, over stdio",
-                "config": {
-                    "servers": [
-                        {"name": "time", "command": "mcp-server-time", "args": ["--local-timezone", "UTC"]}
-                    ]
-                },
+        order = {
+            "name": "Time",
+            "slug": f"time-{uuid4().hex[:6]}",
+            "version": "1.0.0",
+            "description": "The reference time server, from PyPI, over stdio",
+            "config": {
+                "servers": [
+                    {"name": "time", "command": "mcp-server-time", "args": ["--local-timezone", "UTC"]}
+                ]
             },
-        )
-        self._made.append(f"/api/v1/mcps/{mcp['id']}")
+        }
+        mcp = await self._create("/api/v1/mcps", order, "id")
         self._say(f"registered [bold]{mcp['slug']}[/] {mcp['version']} ({mcp['status']})")
         return mcp
 
@@ -113,8 +110,7 @@ class Tour:
     async def deploy(self, mcp: dict[str, Any]) -> dict[str, Any]:
         """Deploy two replicas and watch until both are healthy."""
         order = {"tool_id": mcp["id"], "config": {"replicas": 2}}
-        deployment = await self._call("POST", "/api/v1/deployments", order)
-        self._made.append(f"/api/v1/deployments/{deployment['deployment_id']}")
+        deployment = await self._create("/api/v1/deployments", order, "deployment_id")
         seconds, deployment = await self._watch(deployment["deployment_id"], "two replicas are starting", 2)
         pids = " and ".join(str(replica["pid"]) for replica in deployment["replicas"])
         self._say(f"running and healthy after {seconds:.1f} s: processes {pids}")
@@ -175,7 +171,20 @@ class Tour:
         """Stop and remove what a failed tour leaves behind, as far as the platform still can."""
         with suppress(Failure, httpx.HTTPError, TimeoutError):
             async with asyncio.timeout(_CLEANING_PATIENCE):
+                await asyncio.gather(*self._creating, return_exceptions=True)
                 await self.stop()
+
+    async def _create(self, path: str, order: dict[str, Any], key: str) -> dict[str, Any]:
+        """Make something that has to be removed again, also when we are interrupted before we hear of it."""
+
+        async def create() -> dict[str, Any]:
+            made = await self._call("POST", path, order)
+            self._made.append(f"{path}/{made[key]}")
+            return made
+
+        creating = asyncio.create_task(create())
+        self._creating.append(creating)
+        return await asyncio.shield(creating)
 
     async def _watch(
         self, deployment_id: str, doing: str, wanted: int, gone: int | None = None
@@ -244,7 +253,7 @@ async def run_demo(settings: Settings, url: str | None, username: str | None) ->
         async with httpx.AsyncClient(base_url=api, timeout=_PATIENCE, trust_env=False) as http:
             tour = Tour(http, console, workflows)
             try:
-                await _take(tour, console, username or settings.admin.username, _password(settings))
+                await _take(tour, console, username or settings.admin.username, admin_password(settings))
             finally:
                 await tour.clean_up()
     except (TimeoutError, psutil.TimeoutExpired):
@@ -273,18 +282,6 @@ async def _take(tour: Tour, console: Console, username: str, password: str) -> N
     await tour.kill_one(deployment)
     title(7, "Stop")
     await tour.stop()
-
-
-def _password(settings: Settings) -> str:
-    if settings.admin.password:
-        return settings.admin.password.get_secret_value()
-    try:
-        return (settings.data_dir / PASSWORD_FILE).read_text().strip()
-    except OSError:
-        raise Failure(
-            f"no password: there is no {settings.data_dir / PASSWORD_FILE};"
-            " set MCP_PLATFORM_ADMIN__PASSWORD to the administrator's"
-        ) from None
 
 
 def _process_of(replica: dict[str, Any]) -> psutil.Process | None:

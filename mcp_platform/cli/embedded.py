@@ -16,7 +16,7 @@ from mcp_platform.cli.data_dir import PASSWORD_FILE, prepare_data_dir
 from mcp_platform.cli.failure import Failure
 from mcp_platform.cli.first_admin import FirstAdmin, ensure_admin
 from mcp_platform.cli.record import RunRecord, remove_record, write_record
-from mcp_platform.cli.serving import forever, listening_socket, run_until_told, serving
+from mcp_platform.cli.serving import forever, listening_socket, run_until_told, serving, spare_collections
 from mcp_platform.cli.temporal_program import find_or_get
 from mcp_platform.cli.temporal_server import TemporalServer
 from mcp_platform.cli.trouble import connect, told_plainly
@@ -26,7 +26,7 @@ from storage.sql.migrate import migrate
 from storage.stores import open_stores
 from worker.app import running_worker
 
-_READY_PATIENCE = 30.0
+_READY_PATIENCE = 60.0
 
 
 async def run_embedded(settings: Settings, *, as_json: bool, began: float) -> None:
@@ -62,6 +62,7 @@ async def _run(settings: Settings, as_json: bool, began: float) -> None:
             await stack.enter_async_context(serving(create_app(settings, client), listener))
             local = _local_address(listener)
             await _ready(local)
+            spare_collections()
             stack.callback(remove_record, settings.data_dir)
             _record(settings, local)
             if as_json:

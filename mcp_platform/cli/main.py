@@ -30,6 +30,20 @@ app = typer.Typer(
 DataDir = Annotated[Path | None, typer.Option(help="Where keys, databases and logs lie", file_okay=False)]
 
 
+deployments = typer.Typer(
+    help="See what is deployed, read its logs, restart it. The credential is MCP_PLATFORM_API_KEY; without"
+    " one, the administrator of the platform that runs on the data directory.",
+    no_args_is_help=True,
+)
+app.add_typer(deployments, name="deployments")
+
+Url = Annotated[
+    str | None,
+    typer.Option(help="The API, if not MCP_PLATFORM_URL or the one of the data directory"),
+]
+Deployment = Annotated[str, typer.Argument(help="Its slug or id")]
+
+
 @app.command()
 def up(
     host: Annotated[str | None, typer.Option(help="Address of the API")] = None,
@@ -113,6 +127,64 @@ def verify_audit(
 def rotate_key(data_dir: DataDir = None) -> None:
     """Change the master key and seal every secret anew; may be interrupted and repeated."""
     _run("rotate_key:rotate_key", _settings(data_dir=data_dir))
+
+
+@deployments.command(name="list")
+def list_deployments(
+    url: Url = None,
+    data_dir: DataDir = None,
+    everything: Annotated[bool, typer.Option("--all", help="Stopped ones, too")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A list in JSON")] = False,
+) -> None:
+    """List deployments, the newest first."""
+    _run("deployments:list_deployments", _settings(data_dir=data_dir), url, everything, as_json=json)
+
+
+@deployments.command()
+def describe(
+    deployment: Deployment,
+    url: Url = None,
+    data_dir: DataDir = None,
+    json: Annotated[bool, typer.Option("--json", help="All of it in JSON")] = False,
+) -> None:
+    """Show how one deployment is, and why; 1 if it is not well."""
+    _run("deployments:describe_deployment", _settings(data_dir=data_dir), url, deployment, as_json=json)
+
+
+@deployments.command()
+def logs(
+    deployment: Deployment,
+    url: Url = None,
+    data_dir: DataDir = None,
+    replica: Annotated[str | None, typer.Option(help="A replica's place, such as 0, or its id")] = None,
+    level: Annotated[str | None, typer.Option(help="The least: debug, info, warning or error")] = None,
+    since: Annotated[str | None, typer.Option(help="A point in time, or how long ago: 15m, 2h, 7d")] = None,
+    search: Annotated[str | None, typer.Option(help="A text, in whatever case")] = None,
+    limit: Annotated[int, typer.Option(help="How many lines of the past", min=1, max=5000)] = 200,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it is stopped")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Each line in JSON")] = False,
+) -> None:
+    """Show what the replicas wrote, to its owner, the author of its MCP, and who has deployments:all."""
+    asked = {"replica": replica, "level": level, "since": since, "search": search}
+    settings = _settings(data_dir=data_dir)
+    try:
+        _run("deployment_logs:show_logs", settings, url, deployment, asked, limit, follow, as_json=json)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@deployments.command()
+def restart(
+    deployment: Deployment,
+    url: Url = None,
+    data_dir: DataDir = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it is done; 1 if it failed")] = False,
+    timeout: Annotated[float, typer.Option(help="How many seconds to wait at most", min=1)] = 600,
+    json: Annotated[bool, typer.Option("--json", help="One line of JSON")] = False,
+) -> None:
+    """Replace every replica by a new one, one after the other, without a gap."""
+    settings = _settings(data_dir=data_dir)
+    _run("deployments:restart_deployment", settings, url, deployment, wait, timeout, as_json=json)
 
 
 @app.command(

@@ -1,5 +1,7 @@
 """The parts by themselves, as production runs them."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import structlog
@@ -12,13 +14,14 @@ from api.app import create_app as create_api
 from gateway.app import create_app as create_gateway
 from mcp_platform.cli.data_dir import prepare_data_dir
 from mcp_platform.cli.first_admin import ensure_admin
-from mcp_platform.cli.serving import forever, listening_socket, run_until_told, serving
+from mcp_platform.cli.serving import forever, listening_socket, run_until_told, serving, spare_collections
 from mcp_platform.cli.trouble import connect, told_plainly
 from mcp_platform.connection import worker_runtime
 from mcp_platform.settings import Mode, Settings
 from storage.sql.migrate import migrate
 from storage.stores import open_stores
 from worker.app import running_worker
+from worker.figures import create_app as create_figures
 
 logger = structlog.get_logger(__name__)
 
@@ -75,6 +78,7 @@ async def _serve(app: Starlette, host: str, port: int, option: str) -> None:
     listener = listening_socket(host, port, option)
     with told_plainly(), listener:
         async with serving(app, listener):
+            spare_collections()
             logger.info("listening", host=host, port=port)
             await forever()
 
@@ -86,8 +90,24 @@ async def _work(settings: Settings) -> None:
             settings,
             runtime=worker_runtime(settings.worker.metrics_address),
         )
-        async with open_stores(settings) as stores, running_worker(settings, client, stores):
+        async with (
+            open_stores(settings) as stores,
+            running_worker(settings, client, stores),
+            _figures_served(settings.worker.figures_address),
+        ):
             await forever()
+
+
+@asynccontextmanager
+async def _figures_served(address: str | None) -> AsyncIterator[None]:
+    if address is None:
+        yield
+        return
+    host, _, port = address.rpartition(":")
+    listener = listening_socket(host.strip("[]"), int(port), "MCP_PLATFORM_WORKER__FIGURES_ADDRESS")
+    with listener:
+        async with serving(create_figures(), listener):
+            yield
 
 
 async def _ensure_namespace(settings: Settings) -> None:
@@ -98,7 +118,8 @@ async def _ensure_namespace(settings: Settings) -> None:
         await client.workflow_service.register_namespace(
             RegisterNamespaceRequest(
                 namespace=settings.temporal.namespace, workflow_execution_retention_period=retention
-            )
+            ),
+            retry=True,
         )
         logger.info("namespace_registered", namespace=settings.temporal.namespace)
     except RPCError as error:

@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import gc
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -15,6 +17,7 @@ from mcp_platform.cli.corking import CorkedHttp
 from mcp_platform.cli.failure import Failure
 
 _FAREWELL_SECONDS = 2
+_OPEN_FILES = 65_536
 PING_INTERVAL = 20.0
 """Seconds between two looks at whether a WebSocket's peer is alive, and how long it may take to answer."""
 
@@ -43,6 +46,14 @@ def listening_socket(host: str, port: int, option: str) -> socket.socket:
         raise Failure(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
 
 
+def _allow_open_files() -> None:
+    """Take as many open files as we may have: many systems begin with 1,024, which are few sockets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 @asynccontextmanager
 async def serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None]:
     """Serve while the body runs; at the end finish what is under way, within a bound.
@@ -68,6 +79,7 @@ async def serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None
         ws_ping_timeout=PING_INTERVAL,
     )
     server = _Server(config)
+    _allow_open_files()
     async with app.router.lifespan_context(app):
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -78,8 +90,23 @@ async def serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None
                 await asyncio.sleep(0.01)
             yield
         finally:
+            # Streams that last would keep the server waiting, and be cut off in the end.
+            getattr(app.state, "farewell", lambda: None)()
             server.should_exit = True
             await running
+
+
+def spare_collections() -> None:
+    """Take all that is there by now out of the garbage collector's sight; called once, when all is ready.
+
+    Modules and tables live as long as the process. To look at them again in each full collection stops
+    every call for a quarter of a second. What requests make is nearly all freed without the collector: a
+    look after 700 objects, as Python has it, falls into the middle of hundreds of calls in flight, finds
+    nothing, and took half of their time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def run_until_told(work: Coroutine[Any, Any, None]) -> None:

@@ -37,7 +37,7 @@ DYNAMIC_CONFIG: Final = {
 }
 """Without these a workflow with one activity takes eight times as long: temporal/dynamicconfig/dev.yaml."""
 
-READY_TIMEOUT: Final = 30.0
+READY_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 5.0
 FIRST_DELAY: Final = 0.2
 LONGEST_DELAY: Final = 5.0

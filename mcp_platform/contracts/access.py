@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StrictBool
 
 from mcp_platform.contracts.base import Contract, Moment, Order
 
@@ -28,6 +28,8 @@ class Permission(StrEnum):
     MCPS_DELETE = "mcps:delete"
     MCPS_ALL = "mcps:all"
     """Change and delete everybody's MCPs, not only one's own."""
+    MCPS_PUBLISH = "mcps:publish"
+    """Let callers without a credential reach an MCP, and say which of its tools they may call."""
     TASKS_READ = "tasks:read"
     TASKS_CANCEL = "tasks:cancel"
     TASKS_ALL = "tasks:all"
@@ -40,6 +42,8 @@ class Permission(StrEnum):
     DEPLOYMENTS_PROCESS = "deployments:process"
     """Deploy with the process driver, which runs commands as the platform's own user."""
     TOOLS_CALL = "tools:call"
+    TOOLS_APPROVE = "tools:approve"
+    """Decide about changed definitions of pinned tools."""
     SECRETS_READ = "secrets:read"
     """See the names of one's own secrets."""
     SECRETS_WRITE = "secrets:write"
@@ -51,12 +55,28 @@ class Permission(StrEnum):
     KNOWLEDGE_WRITE = "knowledge:write"
     KNOWLEDGE_ALL = "knowledge:all"
     """Change and delete everybody's documents, not only one's own."""
+    GITHUB_READ = "github:read"
+    """See one's own connections to repositories."""
+    GITHUB_WRITE = "github:write"
+    """Connect repositories, sync with them and push to them."""
+    GITHUB_ALL = "github:all"
+    """See, change and end everybody's connections, not only one's own."""
+    MODELS_ALL = "models:all"
+    """See what language models cost for everybody, not only for oneself."""
+    GROUPS_READ = "groups:read"
+    """See the groups that one belongs to."""
+    GROUPS_WRITE = "groups:write"
+    """Make groups, and change one's own."""
+    GROUPS_ALL = "groups:all"
+    """See, change, delete and use everybody's groups, not only one's own."""
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
     """Change, disable and delete accounts."""
     USERS_APPOINT = "users:appoint"
     """Make somebody an administrator, and say what roles may do."""
     AUDIT_READ = "audit:read"
+    GATEWAY_ADMIN = "gateway:admin"
+    """Change how the gateways spread calls, and take replicas out of rotation."""
 
 
 T = TypeVar("T")
@@ -66,7 +86,7 @@ _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 
 
 def _email(value: str) -> str:
-    if not _EMAIL.match(value):
+    if not _EMAIL.fullmatch(value):
         raise ValueError("is not an e-mail address; it looks like name@example.com")
     lower = value.lower()
     if len(lower) > _EMAIL_LENGTH:
@@ -207,7 +227,7 @@ class ChangeUser(Order):
     """Body of `PATCH /users/{id}`; what is left out stays."""
 
     role: RoleName | None = None
-    is_active: bool | None = None
+    is_active: StrictBool | None = None
     email: Email | None = None
 
 
@@ -318,11 +338,18 @@ class Principal(Contract):
     username: str
     permissions: frozenset[Permission]
     credential: str
-    """`session:<id>` or `key:<id>`: what a log line may say of the credential."""
+    """`session:<id>`, `key:<id>` or `grant:<id>`: what a log line may say of the credential."""
     expires_at: Moment | None = None
     """When the credential ends by itself."""
     mcp_ids: frozenset[UUID] | None = None
     """The only MCPs that the credential may use; None: all."""
+    endpoint: str | None = None
+    """The only endpoint beneath `/mcp` that the credential is good for, as `gateway.requests` names them;
+    None: it is good everywhere."""
+    role: str = ""
+    """The account's role."""
+    group_ids: frozenset[UUID] = frozenset()
+    """The groups that the account is a member of."""
 
     def may_use(self, mcp_id: UUID) -> bool:
         """Tell whether the credential is good for this MCP."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
@@ -23,6 +23,15 @@ class Order(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+def _says(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank; it must have a text")
+    return text
+
+
+Said = Annotated[str, AfterValidator(_says), Field(json_schema_extra={"pattern": r"\S"})]
+"""A text that has more in it than spaces."""
 
 DEEPEST = 100
 """How deep free-form JSON may be nested: libraries on its way give up at some hundreds."""

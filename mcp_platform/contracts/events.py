@@ -13,6 +13,13 @@ class EventType(StrEnum):
     TASK_STARTED = "task_started"
     """Between processes only: a task exists and may be watched."""
     DEPLOYMENT_STATUS = "deployment_status"
+    AUTHORIZATION_STATUS = "authorization_status"
+    """An authorization of the platform at a remote server holds, or does not any more."""
+    TOOL_QUARANTINED = "tool_quarantined"
+    """A pinned tool was seen with another definition: `mcp_id`, `slug`, `tool` and `changed_digest`."""
+    GITHUB_DRIFT = "github_drift"
+    """How a repository and the platform stand to each other has changed: `connection_id`, `full_name`,
+    `branch`, `drift` and what it was `before`."""
 
 
 class Event(Contract):

@@ -11,6 +11,8 @@ from jsonschema.exceptions import SchemaError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mcp_platform.contracts.base import Contract, Moment, Order, plain_json
+from mcp_platform.contracts.images import BuildConfig
+from mcp_platform.contracts.rest import ToolRequest
 from mcp_platform.names import RESERVED_SLUGS
 
 _HEADER_NAME = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
@@ -27,6 +29,18 @@ class McpStatus(StrEnum):
     ARCHIVED = "archived"
 
 
+class OAuthConfig(BaseModel):
+    """How a remote server's authorization server knows the platform, where it was registered by hand."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    client_id: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    client_secret: Annotated[str, Field(min_length=1)] | None = None
+    """Best as `${NAME}`, which refers to a secret."""
+    issuer: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    """The authorization server that alone is sent them; otherwise the one that they were first used at."""
+
+
 class ServerConfig(BaseModel):
     """One entry of `config.servers`: how to reach or start an MCP server.
 
@@ -39,11 +53,24 @@ class ServerConfig(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=255)] = "default"
     url: str | None = None
     headers: dict[str, str] = {}
+    type: str | None = None
+    """`rest`: the url is a plain HTTP API, and the configuration's tools say how it is asked. All other
+    words, as other programs write them here, say nothing: how a server is spoken to is found out."""
+    health_path: Annotated[str, Field(pattern=r"^/[^\s?#]*$", max_length=255)] | None = None
+    """Of a plain HTTP API: the path below its url that tells whether it lives; `/` unless given."""
     command: Annotated[str, Field(min_length=1)] | None = None
     args: list[str] = []
     env: dict[str, str] = {}
     cwd: str | None = None
     image: Annotated[str, Field(min_length=1)] | None = None
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """Where an image listens inside its container: 8000 unless given."""
+    path: Annotated[str, Field(pattern=r"^/[^\s?#]*$", max_length=255)] | None = None
+    """The path of an image's MCP endpoint: `/mcp` unless given."""
+    build: BuildConfig | None = None
+    """What the image of a server with a command is made from; worked out from the command unless given."""
+    oauth: OAuthConfig | None = None
+    """For a `url` whose authorization server takes only clients that it knows; others are found out."""
 
     @field_validator("url")
     @classmethod
@@ -58,7 +85,7 @@ class ServerConfig(BaseModel):
     @classmethod
     def _variables(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
-            if not _VARIABLE.match(name):
+            if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of an environment variable")
             if name.startswith("MCP_PLATFORM_"):
                 raise ValueError(f"{name!r}: names that begin with MCP_PLATFORM_ belong to the platform")
@@ -68,7 +95,7 @@ class ServerConfig(BaseModel):
     @classmethod
     def _header_fields(cls, value: dict[str, str]) -> dict[str, str]:
         for name, content in value.items():
-            if not _HEADER_NAME.match(name):
+            if not _HEADER_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of an HTTP header")
             if not _HEADER_VALUE.match(content):
                 raise ValueError(f"the value of {name!r} has characters that no HTTP header may have")
@@ -80,12 +107,21 @@ class ServerConfig(BaseModel):
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
             raise ValueError(f"needs exactly one of url, command and image; found {found}")
+        if self.is_rest and self.url is None:
+            raise ValueError("a server of type rest needs the url of the API")
+        if self.build is not None and self.command is None:
+            raise ValueError(f"build makes the image of a server with a command; this one has {given[0]}")
         return self
 
     @property
     def kind(self) -> Literal["url", "command", "image"]:
         """Which of the three ways this server is reached."""
         return "url" if self.url else "command" if self.command else "image"
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether it is a plain HTTP API, which does not speak MCP."""
+        return self.type == "rest"
 
 
 class ToolConfig(BaseModel):
@@ -96,6 +132,8 @@ class ToolConfig(BaseModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
     description: str = ""
     parameters: dict[str, Any] = {}
+    request: ToolRequest | None = None
+    """Of a tool of a plain HTTP API: what a call becomes."""
 
     @property
     def input_schema(self) -> dict[str, Any]:
@@ -115,6 +153,16 @@ class ToolConfig(BaseModel):
             raise ValueError("parameters are nested too deeply") from None
         return self
 
+    @model_validator(mode="after")
+    def _known_places(self) -> Self:
+        properties = self.input_schema.get("properties")
+        if self.request is None or not isinstance(properties, dict) or "$ref" in self.input_schema:
+            return self
+        unknown = sorted(self.request.places - properties.keys())
+        if unknown:
+            raise ValueError(f"the request has places for what is no parameter: {', '.join(unknown)}")
+        return self
+
 
 class McpConfig(BaseModel):
     """The configuration of an MCP; unknown fields are kept."""
@@ -127,7 +175,17 @@ class McpConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _plain(cls, value: Any) -> Any:
-        return plain_json(value)
+        return _with_type(plain_json(value))
+
+    @model_validator(mode="after")
+    def _one_api(self) -> Self:
+        """Tools with a request are those of the one plain HTTP API."""
+        apis = [server.name for server in self.servers if server.is_rest]
+        if len(apis) > 1:
+            raise ValueError(f"one server may be of type rest; found {', '.join(apis)}")
+        if not apis and any(tool.request is not None for tool in self.tools):
+            raise ValueError("tools have a request, so one of the servers must have a url and the type rest")
+        return self
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -157,6 +215,20 @@ class McpConfig(BaseModel):
             if name
             else f"name one of the configuration's servers; it has: {known}"
         )
+
+
+def _with_type(config: Any) -> Any:
+    """Add the type of the only server where it is a url, and tools say how it is asked as a plain API."""
+    if not isinstance(config, dict):
+        return config
+    servers, tools = config.get("servers"), config.get("tools")
+    if not isinstance(servers, list) or len(servers) != 1 or not isinstance(tools, list):
+        return config
+    server = servers[0]
+    asked = any(isinstance(tool, dict) and tool.get("request") is not None for tool in tools)
+    if not asked or not isinstance(server, dict) or not server.get("url") or server.get("type") is not None:
+        return config
+    return {**config, "servers": [{**server, "type": "rest"}]}
 
 
 def _free(slug: str) -> str:
@@ -305,6 +377,7 @@ class McpVersion(Contract):
     config_key: str
     fields: dict[str, Any] | None = None
     """Name, description, status and tags as they were; unknown of entries from before they were kept."""
+    origin: str | None = None  # `github:<owner>/<repository>@<commit>:<path>`, or `task:<id>`
 
 
 class PublishedVersion(Contract):

@@ -28,9 +28,30 @@ FINAL_STATES = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCE
 class TaskKind(StrEnum):
     """What a task does."""
 
+    BUILD_IMAGE = "build_image"
     FEASIBILITY = "feasibility"
+    GENERATION = "generation"
+    GITHUB_CHECK = "github_check"
+    GITHUB_DEPLOY = "github_deploy"
+    GITHUB_DISCONNECT = "github_disconnect"
+    GITHUB_PUSH = "github_push"
+    GITHUB_SYNC = "github_sync"
+    IMPROVEMENTS = "improvements"
     INDEXING = "indexing"
     MCP_DELETION = "mcp_deletion"
+
+
+REPEATED_KINDS = frozenset(
+    {
+        TaskKind.BUILD_IMAGE,
+        TaskKind.GITHUB_CHECK,
+        TaskKind.GITHUB_DEPLOY,
+        TaskKind.GITHUB_SYNC,
+        TaskKind.INDEXING,
+    }
+)
+"""Tasks that begin anew under the same id: when a build is tried again, when a document or a repository
+changes."""
 
 
 class TaskStatus(Contract):

@@ -55,8 +55,9 @@ def write_packages(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def write_remotes(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Describe those servers that are at an address."""
-    return [_remote(server) for server in config.get("servers", []) if server.get("url")]
+    """Describe those servers that are at an address; a plain HTTP API is none that clients could reach."""
+    servers = config.get("servers", [])
+    return [_remote(server) for server in servers if server.get("url") and server.get("type") != "rest"]
 
 
 def whole_config(slug: str, config: dict[str, Any], written: dict[str, Any]) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ _VIEWER = frozenset(
         Permission.TOOLS_CALL,
         Permission.SECRETS_READ,
         Permission.KNOWLEDGE_READ,
+        Permission.GROUPS_READ,
     }
 )
 
@@ -24,6 +25,9 @@ _DEVELOPER = _VIEWER | {
     Permission.DEPLOYMENTS_WRITE,
     Permission.SECRETS_WRITE,
     Permission.KNOWLEDGE_WRITE,
+    Permission.GITHUB_READ,
+    Permission.GITHUB_WRITE,
+    Permission.GROUPS_WRITE,
 }
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {

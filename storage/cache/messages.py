@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from mcp_platform.contracts.base import Contract
 from mcp_platform.names import Channel
 from storage.cache.connection import AWAY
+from storage.cancellation import cancellations
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ async def listen(cache: Redis, *channels: Channel) -> AsyncGenerator[Message, No
     """
     delay = _FIRST_DELAY
     heard = False
-    cancelled_before = _cancellations()
+    cancelled_before = cancellations()
     while True:
         try:
             async with cache.pubsub() as subscription:
@@ -71,17 +72,12 @@ async def listen(cache: Redis, *channels: Channel) -> AsyncGenerator[Message, No
         delay = min(delay * 2, _LONGEST_DELAY)
 
 
-def _cancellations() -> int:
-    task = asyncio.current_task()
-    return task.cancelling() if task else 0
-
-
 def _check_cancelled(before: int) -> None:
     """Make good a cancellation that arrived together with a message.
 
     Until Python 3.12 `asyncio.wait_for`, with which the client inside the process waits, swallows it.
     """
-    if _cancellations() > before:
+    if cancellations() > before:
         raise asyncio.CancelledError
 
 

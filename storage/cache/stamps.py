@@ -1,6 +1,6 @@
 """When deployments were last seen to answer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -23,15 +23,22 @@ class HealthStamps:
 
     async def seen(self, deployment_id: UUID, replica_id: UUID, moment: datetime) -> None:
         """Note that a replica answered; an older moment never replaces a newer one."""
-        key = _key(deployment_id)
+        await self.seen_all({deployment_id: {replica_id: moment}})
+
+    async def seen_all(self, moments: Mapping[UUID, Mapping[UUID, datetime]]) -> None:
+        """Note when replicas answered, by deployment."""
         try:
             async with self._cache.pipeline(transaction=False) as pipeline:
-                pipeline.zadd(key, {str(replica_id): moment.timestamp()}, gt=True)
-                pipeline.zremrangebyscore(key, "-inf", (moment - _KEPT).timestamp())
-                pipeline.expire(key, _KEPT)
+                for deployment_id, replicas in moments.items():
+                    key = _key(deployment_id)
+                    scores = {str(replica_id): moment.timestamp() for replica_id, moment in replicas.items()}
+                    pipeline.zadd(key, scores, gt=True)
+                    oldest = max(replicas.values()) - _KEPT
+                    pipeline.zremrangebyscore(key, "-inf", oldest.timestamp())
+                    pipeline.expire(key, _KEPT)
                 await pipeline.execute()
         except AWAY as error:
-            log.warning("stamp_not_written", deployment_id=str(deployment_id), error=str(error))
+            log.warning("stamps_not_written", deployments=len(moments), error=str(error))
 
     async def last(self, deployment_ids: Iterable[UUID]) -> dict[UUID, datetime]:
         """Tell when any replica of each deployment last answered; who is not known is left out."""

@@ -1,6 +1,7 @@
 """The audit log: entries are appended to one chain, by any number of processes, and never changed."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -57,11 +58,24 @@ class AuditLog:
             Unavailable: The database cannot be reached.
             CannotUnseal: The chain's key is sealed under another master key.
         """
-        while events:
+        if events:
+            async with self.recording(events):
+                pass
+
+    @asynccontextmanager
+    async def recording(self, events: Sequence[AuditEvent]) -> AsyncIterator[WriteSession]:
+        """Open a transaction with these entries in it: they and what is done in it are kept, or neither.
+
+        Raises:
+            Unavailable: The database cannot be reached.
+            CannotUnseal: The chain's key is sealed under another master key.
+        """
+        while True:
             async with self._database.write() as session:
                 chain = await _locked_chain(session)
                 if chain is not None:
                     await self._append(session, chain, events)
+                    yield session
                     return
             # In a transaction of its own: two that both met no row would wait for each other.
             async with self._database.write() as session:

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from mcp_platform.contracts.deployments import (
     CallFigures,
@@ -17,14 +17,18 @@ from mcp_platform.contracts.deployments import (
     Driver,
     Replica,
     ReplicaState,
+    RevisionContent,
+    RevisionOutcome,
+    RevisionState,
     Route,
     UpstreamAddress,
 )
 from mcp_platform.errors import Conflict, NotFound
 from storage.sql.engine import SessionT, WriteSession
-from storage.sql.mcps import DELETION_IS_OPEN
+from storage.sql.mcps import McpRepository
 from storage.sql.repository import Repository, changed_rows, inserted
-from storage.sql.tables import DeploymentRow, McpRow, ReplicaRow
+from storage.sql.revisions import RevisionRepository
+from storage.sql.tables import DeploymentRow, McpRow, ReplicaOverrideRow, ReplicaRow, RevisionRow
 
 _ACTIVE: Final = DeploymentRow.active_slug.is_not(None)
 
@@ -32,8 +36,10 @@ _ACTIVE: Final = DeploymentRow.active_slug.is_not(None)
 class DeploymentRepository(Repository[SessionT]):
     """Deployments. Whoever changes one, or one of its replicas, locks the deployment first."""
 
-    async def add(self: "DeploymentRepository[WriteSession]", deployment: Deployment) -> None:
-        """Record a deployment; the same one again is success.
+    async def add(
+        self: "DeploymentRepository[WriteSession]", deployment: Deployment, content: RevisionContent
+    ) -> None:
+        """Record a deployment and its first revision; the same one again is success.
 
         Raises:
             Conflict: The slug has a deployment that is not stopped; `deployment_id` names it. Or the MCP
@@ -43,18 +49,19 @@ class DeploymentRepository(Repository[SessionT]):
         mcp = select(McpRow.id).where(McpRow.id == deployment.mcp_id).with_for_update(read=True)
         if await self._session.scalar(mcp) is None:
             raise NotFound("mcp_tool", deployment.mcp_id)
-        deletion = select(McpRow.deletion_task_id).where(McpRow.id == deployment.mcp_id, DELETION_IS_OPEN)
-        if task_id := await self._session.scalar(deletion):
+        if task_id := await McpRepository(self._session).being_deleted(deployment.mcp_id):
             raise Conflict("The MCP is being deleted", resource_type="mcp_tool", task_id=task_id)
         active = deployment.status is not DeploymentState.STOPPED
         values = deployment.model_dump(mode="python") | {"active_slug": deployment.slug if active else None}
+        values["config"] = deployment.config.model_dump(mode="json")
         if await inserted(self._session, insert(DeploymentRow).values(values)):
+            await RevisionRepository(self._session).add(deployment.id, deployment.revision, content)
             return
         if await self.get(deployment.id) is not None:
             return
         existing = select(DeploymentRow.id).where(DeploymentRow.active_slug == deployment.slug)
         raise Conflict(
-            f"{deployment.slug!r} is deployed already; stop that deployment first",
+            f"{deployment.slug!r} is deployed already",
             resource_type="deployment",
             deployment_id=str(await self._session.scalar(existing)),
         )
@@ -62,6 +69,11 @@ class DeploymentRepository(Repository[SessionT]):
     async def get(self, deployment_id: UUID) -> Deployment | None:
         """Find the deployment with this id."""
         row = await self._session.scalar(select(DeploymentRow).where(DeploymentRow.id == deployment_id))
+        return _deployment(row) if row else None
+
+    async def active_of(self, slug: str) -> Deployment | None:
+        """Find the deployment of a slug that is not stopped."""
+        row = await self._session.scalar(select(DeploymentRow).where(DeploymentRow.active_slug == slug))
         return _deployment(row) if row else None
 
     async def list(
@@ -94,15 +106,22 @@ class DeploymentRepository(Repository[SessionT]):
 
     async def report(
         self: "DeploymentRepository[WriteSession]", report: DeploymentReport
-    ) -> Deployment | None:
-        """Record what was found to be true, and return the deployment; a stopped one stays as it is."""
+    ) -> tuple[Deployment, DeploymentState] | None:
+        """Record what was found to be true; the deployment, and its status before.
+
+        A stopped one stays as it is. None if there is no such deployment.
+        """
         row = await self._locked(report.deployment_id)
-        if row is None or row.status is DeploymentState.STOPPED:
-            return _deployment(row) if row else None
+        if row is None:
+            return None
+        before = row.status
+        if before is DeploymentState.STOPPED:
+            return _deployment(row), before
         row.status = report.status
         row.health_status = report.health_status
         row.reason = report.reason
-        row.config = row.config | {"replicas": report.replicas}
+        row.config = row.config | _changes_of(report)
+        row.rollout = report.rollout.model_dump(mode="json") if report.rollout else None
         row.reported_at = datetime.now(UTC)
         if report.status is DeploymentState.STOPPED:
             row.stopped_at = datetime.now(UTC)
@@ -112,8 +131,35 @@ class DeploymentRepository(Repository[SessionT]):
                 .where(ReplicaRow.deployment_id == row.id)
                 .values(state=ReplicaState.STOPPED)
             )
+            await RevisionRepository(self._session).end(row.id)
         await self._session.flush()
-        return _deployment(row)
+        return _deployment(row), before
+
+    async def adopt(self: "DeploymentRepository[WriteSession]", outcome: RevisionOutcome) -> str | None:
+        """Record what became of a revision, and, where its replicas took over, that it is the present one.
+
+        Returns:
+            The deployment's slug; None if there is no such deployment, or it is stopped.
+        """
+        row = await self._locked(outcome.deployment_id)
+        if row is None or row.status is DeploymentState.STOPPED:
+            return None
+        revisions = RevisionRepository(self._session)
+        await revisions.settle(outcome)
+        revision = await revisions.get(row.id, outcome.number)
+        if revision is not None and revision.state is RevisionState.ACTIVE:
+            row.revision, row.version = revision.number, revision.version
+            row.config_key, row.driver = revision.config_key, revision.driver
+            row.config = revision.config.model_dump(mode="json") | {"replicas": row.config["replicas"]}
+        # What stood in the places of earlier revisions is of no interest any more.
+        gone = delete(ReplicaRow).where(
+            ReplicaRow.deployment_id == row.id,
+            ReplicaRow.state == ReplicaState.STOPPED,
+            ReplicaRow.revision != row.revision,
+        )
+        await self._session.execute(gone)
+        await self._session.flush()
+        return row.slug
 
     async def put_replica(self: "DeploymentRepository[WriteSession]", replica: Replica) -> None:
         """Record a replica as it is now; of a stopped deployment no replica is ever anything but stopped.
@@ -148,6 +194,10 @@ class DeploymentRepository(Repository[SessionT]):
         """Record why a replica that is starting does not answer yet."""
         await self._change_replica(replica_id, reason=reason)
 
+    async def drain_replica(self: "DeploymentRepository[WriteSession]", replica_id: UUID) -> str | None:
+        """Record that a replica is called no more; the slug whose routes change, None if it is stopped."""
+        return await self._change_replica(replica_id, state=ReplicaState.DRAINING)
+
     async def stop_replica(self: "DeploymentRepository[WriteSession]", replica_id: UUID) -> str | None:
         """Record that a replica is not wanted any more; the slug whose routes change, None if it was so."""
         return await self._change_replica(replica_id, state=ReplicaState.STOPPED)
@@ -178,24 +228,35 @@ class DeploymentRepository(Repository[SessionT]):
         return set(await self._session.scalars(query))
 
     async def routes(self, slug: str | None = None) -> builtins.list[Route]:
-        """Derive where calls go: every deployment that is not stopping, with its healthy replicas."""
+        """Derive where calls go: every deployment that is not stopping, with its healthy replicas.
+
+        Those that an operator took out of rotation are left out.
+        """
         reachable = (
             (ReplicaRow.deployment_id == DeploymentRow.id)
             & (ReplicaRow.state == ReplicaState.HEALTHY)
             & ReplicaRow.url.is_not(None)
         )
+        of_replica = (RevisionRow.deployment_id == ReplicaRow.deployment_id) & (
+            RevisionRow.number == ReplicaRow.revision
+        )
+        of_place = (ReplicaOverrideRow.deployment_id == ReplicaRow.deployment_id) & (
+            ReplicaOverrideRow.ordinal == ReplicaRow.ordinal
+        )
         query = (
-            select(DeploymentRow, ReplicaRow)
+            select(DeploymentRow, ReplicaRow, RevisionRow, ReplicaOverrideRow)
             .outerjoin(ReplicaRow, reachable)
+            .outerjoin(RevisionRow, of_replica)
+            .outerjoin(ReplicaOverrideRow, of_place)
             .where(_ACTIVE, DeploymentRow.status != DeploymentState.STOPPING)
             .order_by(DeploymentRow.active_slug, ReplicaRow.ordinal, ReplicaRow.started_at, ReplicaRow.id)
         )
         if slug is not None:
             query = query.where(DeploymentRow.active_slug == slug)
-        pairs = await self._session.execute(query)
+        found = await self._session.execute(query)
         return [
-            _route(deployment, [replica for _, replica in group if replica is not None])
-            for deployment, group in groupby(pairs, key=lambda pair: pair[0])
+            _route(deployment, [each[1:] for each in group if each[1]])
+            for deployment, group in groupby(found, key=lambda each: each[0])
         ]
 
     async def add_calls(self: "DeploymentRepository[WriteSession]", figures: Iterable[CallFigures]) -> None:
@@ -246,6 +307,16 @@ class DeploymentRepository(Repository[SessionT]):
         return await self._session.scalar(refreshed)
 
 
+def _changes_of(report: DeploymentReport) -> dict[str, Any]:
+    """Give what the workflow changed of the wish."""
+    changes: dict[str, Any] = {"replicas": report.replicas}
+    if report.health is not None:
+        changes["health"] = report.health.model_dump(mode="json")
+    if report.autoscaling is not None or report.fixed:
+        changes["autoscaling"] = report.autoscaling and report.autoscaling.model_dump(mode="json")
+    return changes
+
+
 def _deployment(row: DeploymentRow) -> Deployment:
     return Deployment.model_validate(row, from_attributes=True)
 
@@ -254,16 +325,32 @@ def _replica(row: ReplicaRow) -> Replica:
     return Replica.model_validate(row, from_attributes=True)
 
 
-def _route(deployment: DeploymentRow, replicas: list[ReplicaRow]) -> Route:
-    server = deployment.config.get("server") if deployment.driver is Driver.REMOTE else None
+def _route(
+    deployment: DeploymentRow,
+    healthy: list[tuple[ReplicaRow, RevisionRow, ReplicaOverrideRow | None]],
+) -> Route:
+    replicas = [each for each in healthy if each[2] is None or not each[2].offline]
+    wakes = bool((deployment.config.get("autoscaling") or {}).get("idle_after"))
+    starting = deployment.status is DeploymentState.STARTING and not replicas
     return Route(
         slug=deployment.slug,
         mcp_id=deployment.mcp_id,
         deployment_id=deployment.id,
-        config_key=deployment.config_key,
-        upstreams=[
-            UpstreamAddress(replica_id=replica.id, url=replica.url, driver=deployment.driver, server=server)
-            for replica in replicas
-            if replica.url is not None
-        ],
+        version=deployment.version,
+        offline=len(healthy) - len(replicas),
+        asleep=deployment.status is DeploymentState.IDLE or (wakes and starting),
+        upstreams=[_upstream(replica, revision) for replica, revision, _ in replicas],
+        weights={replica.id: override.weight for replica, _, override in replicas if override},
+        wished=1 if deployment.driver is Driver.REMOTE else int(deployment.config.get("replicas", 0)),
+    )
+
+
+def _upstream(replica: ReplicaRow, revision: RevisionRow) -> UpstreamAddress:
+    remote = revision.driver is Driver.REMOTE
+    return UpstreamAddress(
+        replica_id=replica.id,
+        url=replica.url or "",
+        driver=revision.driver,
+        server=revision.config.get("server") if remote else None,
+        config_key=revision.config_key if remote else None,
     )

@@ -15,8 +15,9 @@ its victim the whole transaction is undone and answered with `Unavailable`: it m
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from sqlite3 import SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR, SQLITE_LOCKED
 from typing import Final, Protocol, TypeVar
 
@@ -27,6 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from mcp_platform.errors import Unavailable
+from storage.cancellation import cancellations
 
 log = structlog.get_logger(__name__)
 
@@ -150,12 +152,10 @@ async def _transaction(session: SessionT, timeout: float = TRANSACTION_TIMEOUT) 
 
 
 async def _connected(session: AsyncSession) -> None:
-    task = asyncio.current_task()
-    cancelled_before = task.cancelling() if task else 0
+    before = cancellations()
     await session.connection()
-    # Until Python 3.12 `asyncio.wait_for`, with which the pool and the driver wait, swallows a
-    # cancellation that arrives together with the result.
-    if task and task.cancelling() > cancelled_before:
+    # The pool and the driver swallow one that arrives together with the result.
+    if cancellations() > before:
         raise asyncio.CancelledError
 
 
@@ -197,6 +197,21 @@ def _open_mysql(url: str, pool_size: int, *, writing: bool) -> AsyncEngine:
     return engine
 
 
+class _LettingGo(sqlite3.Connection):
+    """A connection that gives up its locks when it is closed.
+
+    SQLite keeps a closed connection, and its transaction, as long as a statement of it is left
+    (https://www.sqlite.org/c3ref/close.html). A task that is cancelled in the middle of a statement leaves
+    one, in the traceback of its cancellation: nobody could write until the collector came upon that.
+    """
+
+    def close(self) -> None:
+        """Undo what was not committed, and close."""
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
+
+
 def _open_sqlite(url: str, pool_size: int, *, writing: bool) -> AsyncEngine:
     engine = create_async_engine(
         url,
@@ -205,7 +220,7 @@ def _open_sqlite(url: str, pool_size: int, *, writing: bool) -> AsyncEngine:
         pool_size=1 if writing else pool_size,
         max_overflow=0,
         pool_timeout=TRANSACTION_TIMEOUT,
-        connect_args={"timeout": LOCK_TIMEOUT},
+        connect_args={"timeout": LOCK_TIMEOUT, "factory": _LettingGo},
     )
 
     def prepare(connection: DbapiConnection, _record: object) -> None:

@@ -3,7 +3,7 @@
 import builtins
 from collections.abc import Collection, Sequence
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, insert, select, update
 
@@ -20,9 +20,10 @@ from mcp_platform.contracts.tasks import FINAL_STATES
 from mcp_platform.errors import Conflict, NotFound
 from storage.sql.engine import SessionT, WriteSession
 from storage.sql.repository import Page, Repository, changed_rows, inserted
-from storage.sql.tables import DeploymentRow, McpRow, McpTagRow, McpVersionRow, TaskRow
+from storage.sql.tables import DeploymentRow, McpRow, McpTagRow, McpVersionRow, RevisionRow, TaskRow
 
 _FIELDS: Final = ("name", "description", "status", "tags")
+_LONGEST_SLUG: Final = 100
 
 DELETION_IS_OPEN: Final = exists().where(
     TaskRow.task_id == McpRow.deletion_task_id, TaskRow.status.not_in(FINAL_STATES)
@@ -34,7 +35,11 @@ class McpRepository(Repository[SessionT]):
     """MCPs. Each change raises the revision by one and leaves an entry in the history."""
 
     async def add(
-        self: "McpRepository[WriteSession]", mcp: Mcp, changed_by: UUID, config: McpConfig | None = None
+        self: "McpRepository[WriteSession]",
+        mcp: Mcp,
+        changed_by: UUID,
+        config: McpConfig | None = None,
+        origin: str | None = None,
     ) -> None:
         """Add an MCP and the first entry of its history; its tools in `config` can be searched.
 
@@ -47,7 +52,7 @@ class McpRepository(Repository[SessionT]):
                 f"An MCP with the slug {mcp.slug!r} exists already", resource_type="mcp_tool", slug=mcp.slug
             )
         await self._tag(mcp)
-        await self._record(mcp, changed_by, "create")
+        await self._record(mcp, changed_by, "create", origin)
 
     async def get(self, mcp_id: UUID) -> Mcp | None:
         """Find the MCP with this id."""
@@ -56,6 +61,13 @@ class McpRepository(Repository[SessionT]):
     async def get_by_slug(self, slug: str) -> Mcp | None:
         """Find the MCP with this slug."""
         return await self._one(McpRow.slug == slug)
+
+    async def free_slug(self, wanted: str) -> str:
+        """Give this slug, or the next one like it that no MCP has."""
+        stem = wanted[: _LONGEST_SLUG - 9].rstrip("-")
+        names = [wanted, *(f"{stem}-{number}" for number in range(2, 50))]
+        taken = set(await self._session.scalars(select(McpRow.slug).where(McpRow.slug.in_(names))))
+        return next((name for name in names if name not in taken), f"{stem}-{uuid4().hex[:8]}")
 
     async def list(
         self,
@@ -94,6 +106,7 @@ class McpRepository(Repository[SessionT]):
         changed_by: UUID,
         config: McpConfig | None = None,
         change: ChangeType = "update",
+        origin: str | None = None,
     ) -> None:
         """Replace revision `expected_revision` by the given one, which is the next.
 
@@ -110,7 +123,7 @@ class McpRepository(Repository[SessionT]):
         if await changed_rows(self._session, compare_and_set):
             await self._session.execute(delete(McpTagRow).where(McpTagRow.mcp_id == mcp.id))
             await self._tag(mcp)
-            await self._record(mcp, changed_by, change)
+            await self._record(mcp, changed_by, change, origin)
         elif await self.get(mcp.id) is None:
             raise NotFound("mcp_tool", mcp.id)
         else:
@@ -158,6 +171,11 @@ class McpRepository(Repository[SessionT]):
         )
         return task_id
 
+    async def being_deleted(self, mcp_id: UUID) -> str | None:
+        """Find the task that deletes an MCP at this moment."""
+        query = select(McpRow.deletion_task_id).where(McpRow.id == mcp_id, DELETION_IS_OPEN)
+        return await self._session.scalar(query)
+
     async def deployed(self, mcp_id: UUID) -> UUID | None:
         """Find the MCP's deployment that is not stopped."""
         active = (DeploymentRow.mcp_id == mcp_id) & DeploymentRow.active_slug.is_not(None)
@@ -185,7 +203,8 @@ class McpRepository(Repository[SessionT]):
         """Find which of these configurations a version or a deployment points to."""
         versions = select(McpVersionRow.config_key).where(McpVersionRow.config_key.in_(keys))
         deployments = select(DeploymentRow.config_key).where(DeploymentRow.config_key.in_(keys))
-        return set(await self._session.scalars(versions.union(deployments)))
+        revisions = select(RevisionRow.config_key).where(RevisionRow.config_key.in_(keys))
+        return set(await self._session.scalars(versions.union(deployments, revisions)))
 
     async def _one(self, condition: ColumnElement[bool]) -> Mcp | None:
         row = await self._session.scalar(select(McpRow).where(condition))
@@ -208,7 +227,11 @@ class McpRepository(Repository[SessionT]):
             await self._session.execute(insert(McpTagRow).values(rows))
 
     async def _record(
-        self: "McpRepository[WriteSession]", mcp: Mcp, changed_by: UUID, change: ChangeType
+        self: "McpRepository[WriteSession]",
+        mcp: Mcp,
+        changed_by: UUID,
+        change: ChangeType,
+        origin: str | None,
     ) -> None:
         entry = insert(McpVersionRow).values(
             mcp_id=mcp.id,
@@ -219,6 +242,7 @@ class McpRepository(Repository[SessionT]):
             change_type=change,
             config_key=mcp.config_key,
             fields=mcp.model_dump(mode="json", include=set(_FIELDS)),
+            origin=origin,
         )
         await self._session.execute(entry)
 

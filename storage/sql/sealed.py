@@ -2,18 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
+from mcp_platform.contracts.github import connection_purpose
+from mcp_platform.contracts.oauth import upstream_purpose
 from mcp_platform.contracts.secrets import secret_purpose
 from mcp_platform.security.audit_chain import PURPOSE as AUDIT_PURPOSE
 from mcp_platform.security.sealing import CannotUnseal, Sealer
 from mcp_platform.security.second_factor import totp_purpose
 from storage.sql.engine import SessionT, WriteSession
 from storage.sql.repository import Repository, changed_rows
-from storage.sql.tables import AuditChainRow, SecondFactorRow, SecretRow
+from storage.sql.tables import (
+    AuditChainRow,
+    ConnectionRow,
+    SecondFactorRow,
+    SecretRow,
+    UpstreamAuthorizationRow,
+)
 
 
 @dataclass(frozen=True)
@@ -22,13 +31,35 @@ class SealedColumn:
 
     name: str
     key: InstrumentedAttribute[Any]
-    value: InstrumentedAttribute[str]
+    value: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
     purpose: Callable[[Any], str]
 
 
 SEALED: Final = (
     SealedColumn("secrets", SecretRow.id, SecretRow.sealed_value, secret_purpose),
     SealedColumn("second factors", SecondFactorRow.user_id, SecondFactorRow.sealed_secret, totp_purpose),
+    *(
+        SealedColumn(
+            f"{what} of upstream authorizations",
+            UpstreamAuthorizationRow.id,
+            value,
+            partial(upstream_purpose, what=what),
+        )
+        for what, value in (
+            ("registration", UpstreamAuthorizationRow.sealed_registration),
+            ("tokens", UpstreamAuthorizationRow.sealed_tokens),
+            ("code", UpstreamAuthorizationRow.sealed_code),
+        )
+    ),
+    *(
+        SealedColumn(
+            f"{what}s of connections", ConnectionRow.id, value, partial(connection_purpose, what=what)
+        )
+        for what, value in (
+            ("token", ConnectionRow.sealed_token),
+            ("webhook", ConnectionRow.sealed_webhook_secret),
+        )
+    ),
     SealedColumn("audit chain", AuditChainRow.id, AuditChainRow.sealed_key, lambda _key: AUDIT_PURPOSE),
 )
 
@@ -72,5 +103,6 @@ class SealedRepository(Repository[SessionT]):
 
 
 def _next(column: SealedColumn, after: Any, limit: int) -> Select[Any, str]:
-    query = select(column.key, column.value).order_by(column.key).limit(limit).with_for_update()
+    sealed = select(column.key, column.value).where(column.value.is_not(None))
+    query = sealed.order_by(column.key).limit(limit).with_for_update()
     return query if after is None else query.where(column.key > after)

@@ -75,6 +75,11 @@ class SecretRepository(Repository[SessionT]):
                 found[row.name] = (row.id, row.sealed_value)
         return found
 
+    async def sealed_of(self, *holders: str) -> builtins.list[tuple[Secret, str]]:
+        """List these holders' secrets with their sealed values."""
+        rows = await self._session.scalars(select(SecretRow).where(SecretRow.holder.in_(holders)))
+        return [(_secret(row), row.sealed_value) for row in rows]
+
     async def holders_of(self, name: str) -> set[str]:
         """Find who has a secret of this name."""
         return set(await self._session.scalars(select(SecretRow.holder).where(SecretRow.name == name)))

@@ -10,42 +10,36 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Index, MetaData, String, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
-from mcp_platform.contracts.deployments import DeploymentState, Driver, Health, ReplicaState
 from mcp_platform.contracts.mcps import McpStatus
 from mcp_platform.contracts.tasks import TaskKind, TaskState
-from storage.sql.types import ID, LONG_BINARY, LONG_TEXT, ClippedText, JsonText, UtcMoment, word
-
-MYSQL_OPTIONS = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-"""Binary collation, so that equality means the same as on SQLite; case is folded where it should be."""
-
-
-class Base(DeclarativeBase):
-    """All tables."""
-
-    __table_args__: Any = MYSQL_OPTIONS
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {
-        UUID: ID,
-        str: String(255),
-        datetime: UtcMoment,
-        McpStatus: word(McpStatus),
-        TaskState: word(TaskState),
-        TaskKind: word(TaskKind),
-        Driver: word(Driver),
-        DeploymentState: word(DeploymentState),
-        Health: word(Health),
-        ReplicaState: word(ReplicaState),
-    }
+from storage.sql.base import MYSQL_OPTIONS as MYSQL_OPTIONS
+from storage.sql.base import Base as Base
+from storage.sql.call_tables import CallRow as CallRow
+from storage.sql.call_tables import RunningSettingRow as RunningSettingRow
+from storage.sql.call_tables import ToolFigureRow as ToolFigureRow
+from storage.sql.connection_tables import ConnectionDefinitionRow as ConnectionDefinitionRow
+from storage.sql.connection_tables import ConnectionRow as ConnectionRow
+from storage.sql.deployment_tables import DeploymentRow as DeploymentRow
+from storage.sql.deployment_tables import FigureRow as FigureRow
+from storage.sql.deployment_tables import ReplicaOverrideRow as ReplicaOverrideRow
+from storage.sql.deployment_tables import ReplicaRow as ReplicaRow
+from storage.sql.deployment_tables import RevisionRow as RevisionRow
+from storage.sql.group_tables import GroupMcpRow as GroupMcpRow
+from storage.sql.group_tables import GroupMemberRow as GroupMemberRow
+from storage.sql.group_tables import GroupRow as GroupRow
+from storage.sql.known_tables import KnownServerRow as KnownServerRow
+from storage.sql.model_tables import ModelCallRow as ModelCallRow
+from storage.sql.oauth_tables import OAuthClientRow as OAuthClientRow
+from storage.sql.oauth_tables import OAuthGrantRow as OAuthGrantRow
+from storage.sql.oauth_tables import OAuthRefreshTokenRow as OAuthRefreshTokenRow
+from storage.sql.oauth_tables import UpstreamAuthorizationRow as UpstreamAuthorizationRow
+from storage.sql.oauth_tables import UpstreamIssuerRow as UpstreamIssuerRow
+from storage.sql.policy_tables import McpPolicyRow as McpPolicyRow
+from storage.sql.policy_tables import ToolPinRow as ToolPinRow
+from storage.sql.types import LONG_BINARY, LONG_TEXT, ClippedText, JsonText
 
 
 class UserRow(Base):
@@ -205,6 +199,7 @@ class McpVersionRow(Base):
     change_type: Mapped[str] = mapped_column(String(32))
     config_key: Mapped[str]
     fields: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    origin: Mapped[str | None] = mapped_column(String(1024))
 
 
 class McpTagRow(Base):
@@ -237,52 +232,6 @@ class TaskRow(Base):
     result_key: Mapped[str | None]
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
-
-
-class DeploymentRow(Base):
-    """A deployment. `active_slug` is the slug until it is stopped: unique, so there is one at a time."""
-
-    __tablename__ = "deployments"
-    __table_args__ = (Index(None, "deployed_at", "id"), MYSQL_OPTIONS)
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    mcp_id: Mapped[UUID] = mapped_column(index=True)
-    slug: Mapped[str] = mapped_column(String(100))
-    active_slug: Mapped[str | None] = mapped_column(String(100), unique=True)
-    tool_name: Mapped[str]
-    version: Mapped[str] = mapped_column(String(64))
-    owner_id: Mapped[UUID]
-    driver: Mapped[Driver]
-    config: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    config_key: Mapped[str]
-    status: Mapped[DeploymentState] = mapped_column(index=True)
-    health_status: Mapped[Health]
-    reason: Mapped[str | None] = mapped_column(ClippedText)
-    deployed_at: Mapped[datetime]
-    reported_at: Mapped[datetime | None] = mapped_column(index=True)
-    """When its status was last written; None: not since it was deployed."""
-    stopped_at: Mapped[datetime | None]
-    requests_total: Mapped[int] = mapped_column(BigInteger)
-    errors_total: Mapped[int] = mapped_column(BigInteger)
-    latency_ms_total: Mapped[float] = mapped_column(Double)
-
-
-class ReplicaRow(Base):
-    """One running copy, or one that ran."""
-
-    __tablename__ = "replicas"
-    __table_args__ = (Index(None, "deployment_id", "state"), MYSQL_OPTIONS)
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"))
-    ordinal: Mapped[int]
-    state: Mapped[ReplicaState] = mapped_column(index=True)
-    url: Mapped[str | None] = mapped_column(String(2048))
-    pid: Mapped[int | None]
-    restarts: Mapped[int]
-    reason: Mapped[str | None] = mapped_column(ClippedText)
-    stderr_tail: Mapped[list[str]] = mapped_column(JsonText)
-    started_at: Mapped[datetime]
 
 
 class DocumentRow(Base):
@@ -394,3 +343,15 @@ class KnowledgeModelRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(128))
     activated_at: Mapped[datetime]
+
+
+class ClientSessionRow(Base):
+    """A session of an MCP client of the older protocol, where there is no Redis for it."""
+
+    __tablename__ = "client_sessions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64), index=True)
+    body: Mapped[str] = mapped_column(LONG_TEXT)
+    used_at: Mapped[float] = mapped_column(index=True)
+    """Seconds since 1970."""

@@ -115,6 +115,11 @@ class TaskRepository(Repository[SessionT]):
         """Find which of these tasks there are."""
         return set(await self._session.scalars(select(TaskRow.task_id).where(TaskRow.task_id.in_(task_ids))))
 
+    async def used_results(self, keys: Collection[str]) -> set[str]:
+        """Find which of these results a task points to."""
+        query = select(TaskRow.result_key).where(TaskRow.result_key.in_(keys))
+        return {key for key in await self._session.scalars(query) if key is not None}
+
 
 def _task(row: TaskRow) -> TaskRecord:
     return TaskRecord.model_validate(row, from_attributes=True)

@@ -46,7 +46,9 @@ async def test_the_contracts_example_gets_a_verdict_that_says_no_model_was_used(
     member: Caller,
 ) -> None:
     verdict = await judged(member, **DATABASE_TOOL)
-    assert set(verdict) == {"score", "is_feasible", "reasoning", "risks", "recommendations", "engine"}
+    contract = {"score", "is_feasible", "reasoning", "risks", "recommendations", "engine"}
+    ours = {"rule_score", "stops", "evidence", "similar", "known", "checks", "warnings"}
+    assert set(verdict) == contract | ours
     assert 0.5 <= verdict["score"] < 1
     assert verdict["is_feasible"] is True
     assert "No language model was used" in verdict["reasoning"]
@@ -141,6 +143,12 @@ async def test_registered_mcps_that_do_the_same_are_recommended(member: Caller) 
         ({"config": {"name": "x", "requirements": "fast"}}, ["body", "config", "requirements"]),
         ({"config": "an idea"}, ["body", "config"]),
         ({"config": {"name": "x"}, "confg": 1}, ["body", "confg"]),
+        ({"config": {"name": "x"}, "description": "An idea"}, ["body", "config"]),
+        ({"config": None}, ["body", "config"]),
+        ({"description": " \n"}, ["body", "description"]),
+        ({"description": "x" * 20_001}, ["body", "description"]),
+        ({"description": "An idea", "engine": "llama"}, ["body", "engine"]),
+        ({"description": "An idea", "try": "yes"}, ["body", "try"]),
     ],
 )
 async def test_an_idea_of_the_wrong_shape_is_refused(

@@ -21,6 +21,7 @@ OPEN = {
     "POST /api/v1/auth/login",
     "POST /api/v1/auth/token",
     "POST /api/v1/auth/refresh",
+    "POST /api/v1/github/webhook",
     "GET /health",
     "GET /metrics",
 }

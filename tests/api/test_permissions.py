@@ -30,7 +30,8 @@ def is_open(route: RouteContext) -> bool:
 @pytest.mark.parametrize("route", all_routes(), ids=lambda route: f"{route.methods or ''} {route.path}")
 def test_a_route_declares_its_permission_or_that_it_is_public(route: RouteContext) -> None:
     if isinstance(route.original_route, Mount):
-        # The gateway checks by itself, for each request: see tests/gateway. The other one is scripts.
+        # The gateway checks by itself, for each request: see tests/gateway and tests/bridge. The other one
+        # is scripts.
         assert route.path in {"/mcp", "/api/static"}
         return
     if route.path in DOCUMENTS:
@@ -51,8 +52,21 @@ def test_only_what_must_be_public_is_public() -> None:
         "/api/v1/auth/login",
         "/api/v1/auth/token",
         "/api/v1/auth/refresh",
+        "/api/v1/github/webhook",
+        "/actuator/health",
         "/health",
         "/metrics",
+        "/.well-known/oauth-authorization-server{path:path}",
+        "/.well-known/oauth-protected-resource{path:path}",
+        "/oauth/authorize",
+        "/oauth/sign-in",
+        "/oauth/consent",
+        "/oauth/token",
+        "/oauth/revoke",
+        "/oauth/register",
+        "/oauth/connect",
+        "/oauth/callback",
+        "/oauth/client-metadata.json",
     }
 
 

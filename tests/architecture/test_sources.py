@@ -26,6 +26,10 @@ REGISTRIES = [
 ]
 
 
+_ASKED_ABOUT = {"mcp_platform/check_settings.py", "docs/configuration.md"}
+"""Where the public registries are named that users' packages are looked up in."""
+
+
 def test_no_module_is_longer_than_400_lines() -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules()}
     assert {name: length for name, length in lengths.items() if length > LONGEST_MODULE} == {}
@@ -47,7 +51,8 @@ def test_no_function_of_the_product_is_longer_than_40_lines() -> None:
 def test_no_file_names_a_path_of_one_machine_or_a_registry() -> None:
     found: list[str] = []
     for path in project_files():
+        registries = [] if str(path.relative_to(ROOT)) in _ASKED_ABOUT else REGISTRIES
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
-            if MACHINE_PATH.search(line) or any(registry in line for registry in REGISTRIES):
+            if MACHINE_PATH.search(line) or any(registry in line for registry in registries):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
     assert found == []

@@ -15,6 +15,7 @@ import pytest
 import api.audit
 from api.app import create_app
 from api.audit_recorder import AuditRecorder
+from mcp_platform import audit_refusals
 from mcp_platform.contracts.audit import AuditEvent
 from mcp_platform.errors import RateLimited
 from mcp_platform.settings import Settings
@@ -330,7 +331,7 @@ async def test_a_flood_of_refused_requests_is_no_flood_of_entries(
 
     (first,) = await knock(10)
     assert first["details"] == {"error_code": "RATE_LIMIT_EXCEEDED", "left_out": 0}
-    monkeypatch.setattr(api.audit, "_EVERY", 0.0)
+    monkeypatch.setattr(audit_refusals, "_EVERY", 0.0)
     second, _ = await knock(1)
     assert second["details"]["left_out"] == 9
 
@@ -345,4 +346,4 @@ def test_every_action_has_a_name_of_its_own_and_says_what_it_is_about() -> None:
     assert len(set(names)) == len(names) > 20
     types = {action.resource(action.path)[0] for action in actions}
     known = {"mcp_tool", "deployment", "task", "user", "session", "api_key", "role", "secret", "document"}
-    assert types == known
+    assert types == known | {"connection", "group", "member", "pin", "authorization", "grant"}

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from mcp_platform.cli.corking import CorkedTransport
+from mcp_platform.cli.corking import CorkedHttp, CorkedTransport
 from mcp_platform.cli.serving import listening_socket, serving
 from tests.platform import free_port
 
@@ -107,3 +107,51 @@ async def test_a_server_sends_small_answers_in_one_piece_and_large_ones_whole() 
         streamed = b"".join(await answer(port, "/stream"))
         assert streamed.partition(b"\r\n\r\n")[2].count(b",") == 100
         assert streamed.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /small HT", b"POST /small HTTP/1.1\r\nHost: x\r\nContent-Le"])
+async def test_a_client_that_falls_silent_is_told_and_let_go(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CorkedHttp, "patience", 0.1)
+    app = Starlette(routes=[])
+    port = free_port()
+    async with serving(app, listening_socket("127.0.0.1", port, "")), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+
+async def test_an_answer_may_take_longer_than_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CorkedHttp, "patience", 0.05)
+    later = asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        body = await request.body()
+        await later.wait()
+        return Response(body)
+
+    app = Starlette(routes=[Route("/slow", slow, methods=["POST"])])
+    port = free_port()
+    async with serving(app, listening_socket("127.0.0.1", port, "")), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
+        asyncio.get_running_loop().call_later(0.2, later.set)
+        assert (await reader.read()).endswith(b"\r\n\r\nhi")
+        writer.close()
+
+
+async def test_an_offer_to_go_on_in_http2_does_not_lose_the_body() -> None:
+    async def echo(request: Request) -> Response:
+        return Response(await request.body())
+
+    app = Starlette(routes=[Route("/echo", echo, methods=["POST"])])
+    port = free_port()
+    async with serving(app, listening_socket("127.0.0.1", port, "")), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = "Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nContent-Length: 14\r\n"
+        writer.write(f"POST /echo HTTP/1.1\r\n{head}\r\nUpgrade: h2c\r\n".encode())
+        answer = await reader.readuntil(b"Upgrade: h2c\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        writer.close()

@@ -13,6 +13,7 @@ from mcp_platform.cli.serving import listening_socket, serving
 from mcp_platform.settings import CacheSettings, DocumentSettings, SqlSettings
 from tests.contract.document import PATH, code, sections
 from tests.contract.walk import TASK, Walk
+from tests.github.double import GitHubDouble
 from tests.platform import free_port, quick_settings, running_platform
 from tests.services.temporal import new_namespace
 from tests.waiting import in_one_task
@@ -63,9 +64,10 @@ async def walk(
     listener = listening_socket("127.0.0.1", port, "")
     async with (
         in_one_task(serving(weather_server().streamable_http_app(), listener)),
+        in_one_task(GitHubDouble(tmp_path_factory.mktemp("github")).running()) as github,
         in_one_task(running_platform(settings, client)) as platform,
     ):
-        taken = Walk(platform, f"http://127.0.0.1:{port}/mcp")
+        taken = Walk(platform, f"http://127.0.0.1:{port}/mcp", github)
         await taken.take()
         yield taken
     if request.param == "servers":

@@ -14,8 +14,8 @@ from tests.services.temporal import new_namespace
 from tests.waiting import in_one_task
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-STREAM = "/events"
-"""Ends only with its credential; tests/tasks reads it."""
+STREAMS = ("/events", "/api/v1/deployments/{deployment_id}/logs/stream")
+"""End only with their credential; tests/tasks and tests/logs read them."""
 ACCOUNT = "^/api/v1/auth/"
 """Takes a session, not a key; and one of its requests ends the session."""
 
@@ -41,7 +41,7 @@ async def found_by_schemathesis(platform: RunningPlatform, header: str, *options
     command = [
         *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG), "run"),
         f"{platform.url}/api/openapi.json",
-        *("--header", header, "--exclude-path", STREAM, *options),
+        *("--header", header, *(word for path in STREAMS for word in ("--exclude-path", path)), *options),
         *("--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "3"),
         *("--generation-deterministic", "--no-shrink"),
         *("--continue-on-failure", "--suppress-health-check", "all", "--request-timeout", "30"),

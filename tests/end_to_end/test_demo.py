@@ -17,7 +17,7 @@ from tests.waiting import eventually
 STEPS = [
     r"1\. Sign in\n   signed in as admin; the token holds for 900 s",
     r"2\. Register an MCP.*\n   registered time-\w{6} 1\.0\.0 \(draft\)",
-    r"3\. Judge an idea.*\n(.*\n)*   feasible: True, score 0\.95\. .*No language model was used.*\n   LINK",
+    r"3\. Judge an idea.*\n(.*\n)*   feasible: True, score 0\.9\d\. .*No language model was used.*\n   LINK",
     r"4\. Deploy it with two replicas\n(.*\n)*   running and healthy after .* processes \d+ and \d+\n   LINK",
     r"5\. Call it at http://.*/mcp/time-\w{6}/v1\n   official MCP client: get_current_time, convert_time\n"
     r'   get_current_time → .*Asia/Shanghai.*\(\d+ ms\)\n   plain REST: \{"timezone": "Asia/Shanghai".*\}',

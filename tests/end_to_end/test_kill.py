@@ -21,6 +21,9 @@ from tests.waiting import eventually
 
 TASKS = 40
 
+pytestmark = pytest.mark.timeout(300)
+"""A start alone may take as long as the programs' patience."""
+
 
 @pytest.fixture(scope="module")
 async def mortal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:

@@ -161,10 +161,15 @@ async def test_commands_are_refused_in_production_unless_an_administrator_turned
         await strict.start("api")
         admin = await strict.admin()
         mcp = await admin.register_mcp({"servers": [TIME]})
-        answer = await admin.post("/api/v1/deployments", json={"tool_id": mcp["id"]})
+        order = {"tool_id": mcp["id"], "config": {"driver": "process"}}
+        answer = await admin.post("/api/v1/deployments", json=order)
         assert answer.status_code == 409
         assert "process driver is off" in answer.json()["detail"]
         assert "MCP_PLATFORM_REPLICAS__PROCESS_DRIVER=true" in answer.json()["detail"]
+        # Unless told, a command becomes a container here, for which an image has to be built.
+        usual = await admin.post("/api/v1/deployments", json={"tool_id": mcp["id"]})
+        assert usual.status_code == 422
+        assert '"build"' in usual.json()["detail"][0]["msg"]
         assert (await admin.get("/api/v1/deployments")).json()["total"] == 0
     finally:
         await strict.close()

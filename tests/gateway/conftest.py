@@ -28,13 +28,16 @@ from mcp_platform.contracts.deployments import (
     Health,
     Replica,
     ReplicaState,
+    RevisionCause,
+    RevisionContent,
 )
 from mcp_platform.contracts.mcps import Mcp, McpStatus
+from mcp_platform.gateway_settings import GatewaySettings
 from mcp_platform.names import Channel, Collection
 from mcp_platform.security.api_keys import api_key_hash, new_api_key
 from mcp_platform.security.keys import load_master_key
 from mcp_platform.security.tokens import Tokens
-from mcp_platform.settings import GatewaySettings, ReplicaSettings, Settings, SqlSettings
+from mcp_platform.settings import ReplicaSettings, Settings, SqlSettings
 from storage.sql.migrate import migrate
 from storage.sql.tables import UserRow
 from storage.stores import Stores, open_stores
@@ -91,9 +94,17 @@ class Platform:
         return number, key
 
     async def deploy(
-        self, slug: str, *urls: str, driver: Driver = Driver.PROCESS, headers: dict[str, str] | None = None
+        self,
+        slug: str,
+        *urls: str,
+        driver: Driver = Driver.PROCESS,
+        headers: dict[str, str] | None = None,
+        tools: list[dict[str, Any]] | None = None,
     ) -> Deployment:
-        """Record an MCP, its deployment and healthy replicas at these addresses."""
+        """Record an MCP, its deployment and healthy replicas at these addresses.
+
+        With tools it is a plain HTTP API.
+        """
         mcp = Mcp(
             id=uuid4(),
             name=slug,
@@ -108,7 +119,8 @@ class Platform:
             updated_at=_now(),
         )
         servers = [{"name": "far", "url": urls[0] if urls else "http://localhost", "headers": headers or {}}]
-        await self.stores.documents.put(Collection.CONFIGS, mcp.config_key, {"servers": servers})
+        config = {"servers": servers} if tools is None else {"servers": servers, "tools": tools}
+        await self.stores.documents.put(Collection.CONFIGS, mcp.config_key, config)
         deployment = Deployment(
             id=uuid4(),
             mcp_id=mcp.id,
@@ -125,7 +137,7 @@ class Platform:
         )
         async with self.stores.write() as rows:
             await rows.mcps.add(mcp, self.user.id)
-            await rows.deployments.add(deployment)
+            await rows.deployments.add(deployment, _content(deployment))
         await self.place(deployment, *urls)
         return deployment
 
@@ -153,12 +165,21 @@ class Platform:
 
         await until(known)
 
-    async def stop(self, deployment: Deployment) -> None:
-        """Stop a deployment, and wait until the gateway knows."""
+    async def drain(self, deployment: Deployment) -> list[UUID]:
+        """Record that all its replicas are to end; their ids. Tell the gateways, and wait for none."""
+        async with self.stores.write() as rows:
+            replicas = [each.id for each in await rows.deployments.replicas(deployment.id)]
+            for replica_id in replicas:
+                await rows.deployments.drain_replica(replica_id)
+        await self.stores.publish(Channel.ROUTES, {"slug": deployment.slug})
+        return replicas
+
+    async def report(self, deployment: Deployment, status: DeploymentState) -> None:
+        """Record what is true of a deployment, and tell the gateway."""
         report = DeploymentReport(
             deployment_id=deployment.id,
             slug=deployment.slug,
-            status=DeploymentState.STOPPED,
+            status=status,
             health_status=Health.UNKNOWN,
             replicas=1,
             healthy=0,
@@ -166,6 +187,19 @@ class Platform:
         async with self.stores.write() as rows:
             await rows.deployments.report(report)
         await self.stores.publish(Channel.ROUTES, {"slug": deployment.slug})
+
+    async def put_to_sleep(self, deployment: Deployment) -> None:
+        """Scale a deployment without replicas to zero, and wait until the gateway knows."""
+        await self.report(deployment, DeploymentState.IDLE)
+
+        async def known() -> bool:
+            return self.gateway._routes.find(deployment.slug).route.asleep
+
+        await until(known)
+
+    async def stop(self, deployment: Deployment) -> None:
+        """Stop a deployment, and wait until the gateway knows."""
+        await self.report(deployment, DeploymentState.STOPPED)
 
         async def forgotten() -> bool:
             return deployment.slug not in {live.route.slug for live in self.gateway._routes.all}
@@ -211,14 +245,25 @@ class Platform:
             return response.status, await response.json(), response.headers
 
 
+def _content(deployment: Deployment) -> RevisionContent:
+    """Give what the deployment's first revision runs."""
+    return RevisionContent(
+        cause=RevisionCause.DEPLOY,
+        version=deployment.version,
+        config_key=deployment.config_key,
+        driver=deployment.driver,
+        config=deployment.config,
+    )
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
+async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
     """Serve an ASGI application on a free port."""
-    config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=2, ws="none")
+    config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=2, ws="none", **options)
     server = uvicorn.Server(config)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server._serve())
@@ -229,17 +274,23 @@ async def serving(app: Any) -> AsyncIterator[str]:
         await until(started)
         port = server.servers[0].sockets[0].getsockname()[1]
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"http{'s' if config.is_ssl else ''}://127.0.0.1:{port}"
         finally:
             server.should_exit = True
 
 
-def settings_for(folder: Path) -> Settings:
+def settings_for(folder: Path, **gateway: Any) -> Settings:
     """Make settings with a database of its own and short intervals."""
     return Settings(
         data_dir=folder,
         sql=SqlSettings(url=f"sqlite+aiosqlite:///{folder / 'platform.db'}"),
-        gateway=GatewaySettings(flush_interval=0.05, max_body_bytes=100_000, max_response_bytes=1_000_000),
+        gateway=GatewaySettings(
+            flush_interval=0.05,
+            max_body_bytes=100_000,
+            max_response_bytes=1_000_000,
+            recovery_wait=1.0,
+            **gateway,
+        ),
         replicas=ReplicaSettings(exposed_environment=["GATEWAY_TEST_TOKEN"]),
     )
 

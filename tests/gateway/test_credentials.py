@@ -53,6 +53,22 @@ async def holds(credentials: Credentials, headers: dict[str, str]) -> bool:
     return True
 
 
+def slowed(
+    credentials: Credentials, look_up: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[asyncio.Event, asyncio.Event]:
+    """Let look-ups wait once they have read: the event of that, and the one that they wait for."""
+    find, has_read, go_on = getattr(credentials, look_up), asyncio.Event(), asyncio.Event()
+
+    async def slow(subject: str) -> _Entry:
+        entry: _Entry = await find(subject)
+        has_read.set()
+        await go_on.wait()
+        return entry
+
+    monkeypatch.setattr(credentials, look_up, slow)
+    return has_read, go_on
+
+
 async def test_a_principal_says_when_its_credential_ends(sqlite_database: Database, cache: Redis) -> None:
     owner = await stored_user(sqlite_database)
     credentials = Credentials(sqlite_database, cache, TOKENS)
@@ -108,16 +124,8 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(
     owner = await stored_user(sqlite_database)
     credentials = Credentials(sqlite_database, cache, TOKENS)
     headers = (await new_session(sqlite_database, owner))[1]
-    has_read, go_on = asyncio.Event(), asyncio.Event()
     find = credentials._find_session
-
-    async def slow(token: str) -> _Entry:
-        entry = await find(token)
-        has_read.set()
-        await go_on.wait()
-        return entry
-
-    monkeypatch.setattr(credentials, "_find_session", slow)
+    has_read, go_on = slowed(credentials, "_find_session", monkeypatch)
     asking = asyncio.create_task(holds(credentials, headers))
     await has_read.wait()
     await disable(sqlite_database, owner)
@@ -271,3 +279,89 @@ async def test_trust_in_who_was_known_ends(
     monkeypatch.setattr(sqlite_database, "read", away)
     with pytest.raises(Unavailable):
         await credentials.authenticate(known)
+
+
+def counted(credentials: Credentials, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Take note of each look-up of a key."""
+    find, found = credentials._find_key, []
+
+    async def count(digest: str) -> _Entry:
+        found.append(digest)
+        return await find(digest)
+
+    monkeypatch.setattr(credentials, "_find_key", count)
+    return found
+
+
+async def test_however_many_ask_at_once_a_credential_is_looked_up_once(
+    sqlite_database: Database, cache: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await stored_user(sqlite_database)
+    credentials = Credentials(sqlite_database, cache, TOKENS)
+    _, headers = await new_key(sqlite_database, owner)
+    lookups = counted(credentials, monkeypatch)
+    asking = [asyncio.create_task(holds(credentials, headers)) for _ in range(100)]
+    await asyncio.sleep(0)
+    # One that gives up takes nothing from the others.
+    asking[0].cancel()
+    assert all(await asyncio.gather(*asking[1:]))
+    assert len(lookups) == 1
+
+
+async def test_who_asks_after_a_change_takes_no_part_in_a_look_up_from_before(
+    sqlite_database: Database, cache: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await stored_user(sqlite_database)
+    credentials = Credentials(sqlite_database, cache, TOKENS)
+    _, headers = await new_key(sqlite_database, owner)
+    find = credentials._find_key
+    has_read, go_on = slowed(credentials, "_find_key", monkeypatch)
+    before = asyncio.create_task(holds(credentials, headers))
+    await has_read.wait()
+    await disable(sqlite_database, owner)
+    await credentials.changed(owner.id)
+    monkeypatch.setattr(credentials, "_find_key", find)
+    assert not await holds(credentials, headers)
+    go_on.set()
+    assert await before
+
+
+async def test_what_is_used_is_renewed_while_calls_go_by_what_is_known(
+    sqlite_database: Database, cache: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.credentials._RENEWED", 0.0)
+    owner = await stored_user(sqlite_database)
+    credentials = Credentials(sqlite_database, cache, TOKENS)
+    _, headers = await new_key(sqlite_database, owner)
+
+    async def refused() -> bool:
+        return not await holds(credentials, headers)
+
+    async with credentials.running():
+        await credentials.next_change(since=0)  # it hears
+        assert await holds(credentials, headers)
+        await disable(sqlite_database, owner)
+        assert await holds(credentials, headers), "nobody said anything, and nobody waits"
+        await eventually(refused, within=5)
+
+
+async def test_a_renewal_that_fails_is_not_tried_for_each_call(
+    sqlite_database: Database, cache: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.credentials._RENEWED", 0.0)
+    owner = await stored_user(sqlite_database)
+    credentials = Credentials(sqlite_database, cache, TOKENS)
+    _, headers = await new_key(sqlite_database, owner)
+    async with credentials.running():
+        await credentials.next_change(since=0)  # it hears
+        assert await holds(credentials, headers)
+        lookups = counted(credentials, monkeypatch)
+
+        def away() -> None:
+            raise Unavailable("The database cannot be reached", part="database")
+
+        monkeypatch.setattr(sqlite_database, "read", away)
+        for _ in range(20):
+            assert await holds(credentials, headers)
+            await asyncio.sleep(0)
+    assert len(lookups) == 1

@@ -10,6 +10,7 @@ import pytest
 
 from mcp_platform.contracts.deployments import Driver
 from mcp_platform.errors import NotFound, Unavailable
+from tests.front.raw import Session
 from tests.gateway.conftest import Platform, StartRunner
 from tests.gateway.upstreams import stub
 from tests.runner.conftest import RunningRunner, until
@@ -65,8 +66,8 @@ async def test_an_empty_body_means_no_arguments(platform: Platform) -> None:
             "echo",
             b"{}",
             404,
-            {"detail": "MCP tool not found", "error_code": "NOT_FOUND", "resource_type": "mcp_tool"}
-            | {"resource_id": "unknown"},
+            {"detail": "No MCP is deployed as 'unknown', or its deployment is stopped"}
+            | {"error_code": "NOT_FOUND", "resource_type": "mcp_tool", "resource_id": "unknown"},
         ),
         (
             "tools",
@@ -91,15 +92,16 @@ async def test_unparsable_json_is_an_invalid_request(platform: Platform) -> None
     status, body, _ = await platform.rest("tools", "echo", data=b"{")
     assert (status, body["error_code"]) == (400, "INVALID_REQUEST")
     assert body["detail"].startswith("The body is not JSON: ")
+    status, body, _ = await platform.rest("tools", "echo", data=b'{"x":' + b"[" * 300 + b"]" * 300 + b"}")
+    assert (status, body["error_code"]) == (400, "INVALID_REQUEST")
 
 
 async def test_a_deployment_without_healthy_replica_is_unavailable(platform: Platform) -> None:
     deployment = await platform.deploy("empty")
     status, body, headers = await platform.rest("empty", "echo", {})
     assert (status, body["error_code"], headers["Retry-After"]) == (503, "SERVICE_UNAVAILABLE", "2")
-    url, key = platform.address("empty"), {"X-API-Key": platform.key}
-    async with aiohttp.ClientSession() as http, http.post(url, json={}, headers=key) as response:
-        assert response.status == 503
+    opened = await Session(platform.address("empty"), platform.key).open()
+    assert (opened.status, opened.message["error"]["data"]["error_code"]) == (503, "SERVICE_UNAVAILABLE")
     with pytest.raises(Unavailable):
         await platform.gateway.call_tool(deployment.slug, "echo", {})
 
@@ -131,6 +133,7 @@ async def test_a_broken_answer_is_a_bad_gateway_and_is_never_asked_for_twice(
 
 
 async def test_a_server_killed_in_a_call_is_a_bad_gateway(platform: Platform, server: RunningRunner) -> None:
+    await platform.rest("tools", "slow", {"seconds": 0})  # so that its list of tools is known
     call = asyncio.create_task(platform.rest("tools", "slow", {"seconds": 30}))
 
     async def busy() -> bool:

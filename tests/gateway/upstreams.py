@@ -30,6 +30,18 @@ class Stub:
         self.sessions: set[str] = set()
         self.requests: list[tuple[str, dict[str, Any], dict[str, str]]] = []
         self.calls = 0
+        self.annotations: dict[str, Any] = {}
+        """Of the tool."""
+        self.drops = 0
+        """How many of the next calls it drops in the middle."""
+        self.status: int | None = None
+        """The HTTP status that all calls are answered with, instead of a result."""
+        self.delay = 0.0
+        """Seconds that each call takes."""
+        self.served: list[str] = []
+        """The argument `name` of each call, in the order they came."""
+        self.release = asyncio.Event()
+        """Lets calls end that `wait`."""
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
 
@@ -64,7 +76,7 @@ class Stub:
                 "capabilities": {"tools": {}},
                 "serverInfo": {"name": "stub", "version": "1"},
             },
-            "tools/list": {"tools": [TOOL]},
+            "tools/list": {"tools": [TOOL | ({"annotations": self.annotations} if self.annotations else {})]},
         }
         if method not in results:
             return self._error(message, -32601, "Method not found", 404)
@@ -84,13 +96,16 @@ class Stub:
     async def _call(self, request: web.Request, message: dict[str, Any]) -> web.StreamResponse:
         self.calls += 1
         self.started.set()
-        todo = (message["params"].get("arguments") or {}).get("do", "")
-        if todo == "hang":
-            try:
-                await asyncio.sleep(600)
-            except asyncio.CancelledError:
-                self.cancelled.set()
-                raise
+        arguments = message["params"].get("arguments") or {}
+        todo = arguments.get("do", "")
+        self.served.append(arguments.get("name", ""))
+        await asyncio.sleep(self.delay)
+        if self.status is not None:
+            return web.Response(status=self.status, text="no")
+        if self.drops:
+            self.drops -= 1
+            todo = "drop"
+        await self._linger(todo)
         if todo == "drop":
             assert request.transport is not None
             request.transport.abort()
@@ -102,6 +117,16 @@ class Stub:
         if self.events or todo == "half":
             return await self._stream(request, message, result, whole=todo != "half")
         return self._result(message, result)
+
+    async def _linger(self, todo: str) -> None:
+        if todo == "hang":
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        if todo == "wait":
+            await self.release.wait()
 
     async def _stream(
         self, request: web.Request, message: dict[str, Any], result: dict[str, Any], whole: bool

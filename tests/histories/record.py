@@ -17,7 +17,15 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 from activities.clients.embeddings import BUILT_IN
 from mcp_platform.contracts.analysis import FeasibilityOrder
-from mcp_platform.contracts.deployments import ReplicaOrder, ReplicaOutcome
+from mcp_platform.contracts.deployments import (
+    Autoscaling,
+    ReplicaOrder,
+    ReplicaOutcome,
+    RevisionState,
+    ScaleDeployment,
+)
+from mcp_platform.contracts.improvements import ImprovementOrder
+from mcp_platform.contracts.loads import ScaleDecision
 from mcp_platform.logs import configure_logs
 from mcp_platform.names import (
     TaskQueue,
@@ -26,15 +34,28 @@ from mcp_platform.names import (
     reembed_workflow_id,
 )
 from mcp_platform.settings import LogSettings
-from tests.deployments.servers import LEAVES_AT_ONCE, TIME
+from tests.deployments.servers import LEAVES_AT_ONCE, NEVER_SPEAKS, TIME
+from tests.generation.asking import TINY_PROJECT, draft, generating_platform, turns
+from tests.histories.connections import record_connections
+from tests.histories.merges import record_merges
+from tests.histories.syncs import record_syncs
+from tests.images.rehearsal import BUILDING, Rehearsal, fails, goes_on, rehearsed, succeeds
 from tests.knowledge.documents import add
+from tests.oauth import rehearsal as authorizations
+from tests.oauth.rehearsal import EXPIRED
 from tests.platform import Caller, RunningPlatform, quick_settings, running_platform
 from tests.services.temporal import dev_server
 from tests.tasks.states import deliberating
 from tests.waiting import eventually
 from tests.worker.states import record_wish
 from tests.workflows.fleet import Fleet, becomes_healthy, cannot_start, deployed
+from tests.workflows.test_rollouts import Load, is_running, is_settled, roll_out, rollout, standing
 from workflows.analysis import FeasibilityWorkflow
+from workflows.authorizations import AuthorizationWorkflow
+from workflows.deployments import DeploymentWorkflow
+from workflows.images import BuildImageWorkflow
+from workflows.improvements import ImprovementWorkflow
+from workflows.known import RefreshKnownWorkflow
 from workflows.monitoring import ReconcileWorkflow, SweepWorkflow
 
 FOLDER: Final = Path(__file__).parent
@@ -145,11 +166,39 @@ async def record_continuation() -> None:
             await recorder.save("deployment_taken_over", deployment.id, second)
 
 
+async def record_rollouts() -> None:
+    """Roll out, back by itself, and to zero and up again."""
+
+    async def start(order: ReplicaOrder) -> ReplicaOutcome:
+        return await (cannot_start if order.revision == 3 else becomes_healthy)(order)
+
+    async with await dev_server() as environment:
+        recorder = Recorder(environment.client)
+        fleet, load = Fleet(start), Load()
+        fleet.others.append(load.observe)
+        async with deployed(environment.client, fleet, replicas=2) as deployment:
+            await is_running(deployment)
+            for state in (RevisionState.ACTIVE, RevisionState.FAILED):
+                await roll_out(deployment, rollout())
+                await is_settled(deployment, state)
+            scaling = Autoscaling(max=1, idle_after=60)
+            await deployment.execute_update(DeploymentWorkflow.scale, ScaleDeployment(autoscaling=scaling))
+            for replicas in (0, 1):
+                load.decisions.put_nowait(ScaleDecision(replicas=replicas, reason="recorded"))
+                await standing(fleet, *[(place, 2) for place in range(replicas)])
+            await recorder.save("deployment_rolled_out_and_back_and_asleep", deployment.id)
+            await deployment.signal("stop", 1.0)
+            await deployment.result()
+            await recorder.save("deployment_rolled_and_stopped_gently", deployment.id)
+
+
 async def record_analyses(platform: RunningPlatform, recorder: Recorder) -> None:
-    """Complete, cancel and fail."""
+    """Complete, also with what is looked up and tried; cancel and fail."""
     member = await platform.member()
     task_id = await member.start_analysis("Reads a database and sends e-mails")
     await recorder.save_ended("feasibility_completed", task_id)
+    task_id = await member.start_analysis("Tells the time:\n\n`uvx mcp-server-time==2026.10.19`")
+    await recorder.save_ended("feasibility_with_checks", task_id)
     with deliberating() as deliberation:
         task_id = await deliberation.start_task(member)
         await member.post(f"/api/v1/tasks/{task_id}/cancel")
@@ -159,6 +208,33 @@ async def record_analyses(platform: RunningPlatform, recorder: Recorder) -> None
         FeasibilityWorkflow.run, order, id=order.task_id, task_queue=TaskQueue.ORCHESTRATION
     )
     await recorder.save_ended("feasibility_failed", handle.id)
+
+
+async def record_long_trial(admin: Caller, recorder: Recorder) -> None:
+    """Cancel in the middle of a trial that goes on for so long that the task has said so."""
+    mcp = await admin.register_mcp({"servers": [NEVER_SPEAKS]})
+    answer = await admin.post("/api/v1/analyze/improvements", json={"tool_id": mcp["id"]})
+    path = f"/api/v1/tasks/{answer.json()['task_id']}"
+    await eventually(lambda: admin.get(path), lambda seen: " s so far; " in seen.json()["message"])
+    await admin.post(f"{path}/cancel")
+    await recorder.save_ended("improvements_cancelled_in_a_long_trial", answer.json()["task_id"])
+
+
+async def record_improvements(platform: RunningPlatform, admin: Caller, recorder: Recorder) -> None:
+    """Complete with a trial; cancel in the middle of one; fail."""
+    for name, server in (("improvements_completed", TIME), ("improvements_cancelled", NEVER_SPEAKS)):
+        mcp = await admin.register_mcp({"servers": [server]})
+        answer = await admin.post("/api/v1/analyze/improvements", json={"tool_id": mcp["id"]})
+        task_id = answer.json()["task_id"]
+        if server is NEVER_SPEAKS:
+            await eventually(platform.parts.stores.trials.replica_ids)
+            await admin.post(f"/api/v1/tasks/{task_id}/cancel")
+        await recorder.save_ended(name, task_id)
+    order = ImprovementOrder(task_id=str(uuid4()), mcp_id=uuid4(), owner_id=uuid4())
+    handle = await platform.parts.temporal.start_workflow(
+        ImprovementWorkflow.run, order, id=order.task_id, task_queue=TaskQueue.ORCHESTRATION
+    )
+    await recorder.save_ended("improvements_failed", handle.id)
 
 
 async def record_deletions(admin: Caller, recorder: Recorder) -> None:
@@ -196,6 +272,64 @@ async def record_monitoring(platform: RunningPlatform, admin: Caller, recorder: 
     await recorder.save("sweep", "sweep")
 
 
+async def record_known_servers(platform: RunningPlatform, recorder: Recorder) -> None:
+    """Look for new servers where no registry is set."""
+    name = "known_servers_refreshed"
+    await platform.parts.temporal.execute_workflow(
+        RefreshKnownWorkflow.run, id=name, task_queue=TaskQueue.ORCHESTRATION
+    )
+    await recorder.save(name, name)
+
+
+async def record_builds(client: Client) -> None:
+    """Build an image, fail to, and call a build off; without an engine, whose words name its machine."""
+    recorder = Recorder(client)
+    for name, build in (("build_completed", succeeds), ("build_failed", fails)):
+        async with rehearsed(client, Rehearsal(build)) as handle:
+            await recorder.save_ended(name, handle.id)
+    async with rehearsed(client, Rehearsal(goes_on)) as handle:
+        await eventually(
+            lambda: handle.query(BuildImageWorkflow.status), lambda found: found.message == BUILDING
+        )
+        await handle.cancel()
+        await recorder.save_ended("build_cancelled", handle.id)
+
+
+async def record_authorizations(client: Client) -> None:
+    """Refresh and end an authorization at a remote server, and see one expire; without any such server."""
+    recorder = Recorder(client)
+    going = authorizations.Rehearsal()
+    async with authorizations.rehearsed(client, going) as handle:
+        await handle.execute_update(AuthorizationWorkflow.prepared)
+        await handle.execute_update(AuthorizationWorkflow.settled)
+
+        async def refreshed() -> bool:
+            return going.refreshed >= 2
+
+        await eventually(refreshed)
+        await handle.signal(AuthorizationWorkflow.end)
+        await recorder.save_ended("authorization_refreshed_and_ended", handle.id)
+    async with authorizations.rehearsed(client, authorizations.Rehearsal([EXPIRED])) as handle:
+        await handle.execute_update(AuthorizationWorkflow.settled)
+        await recorder.save_ended("authorization_expired", handle.id)
+
+
+async def record_generations(folder: Path, client: Client) -> None:
+    """Repair a model's draft, read a repository, and find nothing."""
+    async with generating_platform(folder, client) as generating:
+        recorder = Recorder(generating.platform.parts.temporal)
+        generating.provider.answers("generate-config", turns(draft("mcp-server-invented"), draft()))
+        wishes: tuple[tuple[str, dict[str, Any]], ...] = (
+            ("generation_repaired", {"description": "Say one word, again and again"}),
+            ("generation_of_a_known_server", {"description": "current time", "engine": "rules"}),
+            ("generation_of_a_repository", {"repository_url": generating.git.add("tiny.git", TINY_PROJECT)}),
+            ("generation_found_nothing", {"description": "Steer the coffee machine", "engine": "rules"}),
+        )
+        for name, wish in wishes:
+            task = await generating.task(**wish)
+            await recorder.save(name, task["task_id"])
+
+
 async def main() -> None:
     """Record all of them, in the place of those that were recorded before."""
     with tempfile.TemporaryDirectory() as folder:
@@ -206,11 +340,24 @@ async def main() -> None:
             recorder = Recorder(environment.client)
             await record_analyses(platform, recorder)
             admin = await platform.admin()
+            await record_improvements(platform, admin, recorder)
+            await record_long_trial(admin, recorder)
             await record_monitoring(platform, admin, recorder)
+            await record_known_servers(platform, recorder)
+            await record_connections(platform, admin, recorder, Path(folder))
             await record_deployments(platform, admin, recorder)
             await record_deletions(admin, recorder)
             await record_knowledge(admin, recorder)
+            await record_syncs(platform, recorder.save, recorder.save_ended)
+            await record_merges(platform, admin, recorder.save, recorder.save_ended)
     await record_continuation()
+    await record_rollouts()
+    async with await dev_server() as environment:
+        await record_builds(environment.client)
+        await record_authorizations(environment.client)
+    with tempfile.TemporaryDirectory() as folder:
+        async with await dev_server() as environment:
+            await record_generations(Path(folder), environment.client)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,8 @@ from tests.platform import Caller, RunningPlatform
 @pytest.fixture
 async def admin(platform: RunningPlatform) -> AsyncIterator[Caller]:
     """Give the administrator, whose deployments are stopped after the test."""
-    caller = await platform.admin()
-    yield caller
-    for deployment in (await caller.get("/api/v1/deployments")).json()["deployments"]:
-        if deployment["status"] != "stopped":
-            await caller.delete(f"/api/v1/deployments/{deployment['deployment_id']}")
+    async with platform.deployer() as caller:
+        yield caller
 
 
 async def test_a_forced_deletion_stops_the_deployment_and_then_deletes(admin: Caller) -> None:
@@ -68,6 +65,7 @@ async def test_a_cancelled_deletion_leaves_the_mcp_to_be_deployed_again(admin: C
     await admin.deployment_is(started["deployment_id"], "running")
     accepted = await admin.delete(f"/api/v1/mcps/{started['tool_id']}", params={"force": True})
     task_id = accepted.json()["task_id"]
+    await admin.deployment_is(started["deployment_id"], "stopping")
     cancelled = await admin.post(f"/api/v1/tasks/{task_id}/cancel")
     assert cancelled.status_code == 202, cancelled.text
     await admin.task_is(task_id, "cancelled")

@@ -91,6 +91,9 @@ async def test_two_revisions_are_compared_by_version_or_number(platform: Running
     }
     missing = await member.get(f"{path}/history/diff", params={"from": "1.0.0", "to": "7.0.0"})
     assert (missing.status_code, missing.json()["resource_type"]) == (404, "mcp_version")
+    assert missing.json()["detail"].endswith(
+        "no version or revision 7.0.0; its newest versions are: 1.1.0, 1.0.0"
+    )
     wrong = await member.get(f"{path}/history/diff", params={"from": "first", "to": "1.1.0"})
     assert wrong.status_code == 422
 

@@ -80,7 +80,8 @@ async def test_the_life_of_an_mcp_has_the_contracts_fields(platform: RunningPlat
         ("1.0.0", "create"),
     ]
     assert all(entry["config"] == WEATHER for entry in history)
-    assert set(history[0]) == {"revision", "version", "changed_at", "changed_by", "change_type", "config"}
+    fields = {"revision", "version", "changed_at", "changed_by", "change_type", "origin", "config"}
+    assert set(history[0]) == fields
 
     deleted = await member.delete(f"/api/v1/mcps/{mcp['id']}")
     assert deleted.json() == {"message": "MCP tool deleted successfully", "id": mcp["id"]}

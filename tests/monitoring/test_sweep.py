@@ -9,22 +9,26 @@ from temporalio.testing import ActivityEnvironment
 
 import activities.monitoring
 from activities.clients.embeddings import open_model
+from activities.deployments import DeploymentActivities
 from activities.knowledge import KnowledgeActivities
 from activities.monitoring import MonitoringActivities
 from mcp_platform.contracts.deployments import DeploymentState
 from mcp_platform.names import Collection
 from storage.documents.sql import SqlDocuments
 from storage.knowledge.passages import split_document
+from storage.logs import LogBook
 from storage.sql.audit import AuditLog
 from storage.sql.audit_check import AuditCheck
 from storage.sql.engine import Database
 from storage.stores import Stores
 from tests.audit.samples import event
 from tests.platform import RunningPlatform
-from tests.storage.samples import deployment, mcp, task
+from tests.storage.samples import content, deployment, mcp, task
 
 
-def monitoring_of(platform: RunningPlatform, stores: Stores, audit_days: int = 365) -> MonitoringActivities:
+def monitoring_of(
+    platform: RunningPlatform, stores: Stores, audit_days: int = 365, logs: LogBook | None = None
+) -> MonitoringActivities:
     """Make the activities for these stores."""
     knowledge = KnowledgeActivities(
         stores,
@@ -32,14 +36,18 @@ def monitoring_of(platform: RunningPlatform, stores: Stores, audit_days: int = 3
         partial(open_model, settings=platform.settings.knowledge),
         platform.settings.knowledge.embedding_model,
     )
+    audit = AuditLog(stores.database, platform.parts.sealer)
     return MonitoringActivities(
         stores,
         platform.parts.temporal,
-        None,
+        {},
         platform.settings.replicas.order_for,
-        AuditLog(stores.database, platform.parts.sealer),
+        audit,
         audit_days,
         knowledge,
+        DeploymentActivities(stores, audit),
+        logs or LogBook(platform.settings.data_dir / "none", platform.settings.replica_logs),
+        call_days=30,
     )
 
 
@@ -56,16 +64,16 @@ async def test_only_documents_that_nothing_points_to_are_removed(
     stores = Stores(database, SqlDocuments(database), platform.parts.stores.cache)
     registered = mcp()
     deployed = deployment(registered, config_key="deployed", status=DeploymentState.STOPPED)
-    finished = task()
+    finished = task(result_key="result")
     async with stores.write() as rows:
         await rows.mcps.add(registered, registered.author_id)
-        await rows.deployments.add(deployed)
+        await rows.deployments.add(deployed, content(deployed))
         await rows.tasks.add(finished)
     kept = {
         (Collection.CONFIGS, registered.config_key),
         (Collection.CONFIGS, "deployed"),
         (Collection.IDEAS, finished.task_id),
-        (Collection.RESULTS, finished.task_id),
+        (Collection.RESULTS, "result"),
     }
     orphans = {(collection, f"orphan-{number}") for collection in Collection for number in range(5)}
     for collection, key in kept | orphans:

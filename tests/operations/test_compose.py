@@ -158,8 +158,9 @@ def test_the_worker_serves_figures_where_its_health_check_and_prometheus_look() 
     assert environment["MCP_PLATFORM_WORKER__METRICS_ADDRESS"] == "0.0.0.0:9464"
     assert environment["HEALTH_URL"] == "http://127.0.0.1:9464/metrics"
     jobs = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())["scrape_configs"]
-    ports = {entry["names"][0]: entry["port"] for job in jobs for entry in job.get("dns_sd_configs", [])}
-    assert ports == {"api": 8000, "gateway": 8001, "worker": 9464}
+    assert environment["MCP_PLATFORM_WORKER__FIGURES_ADDRESS"] == "0.0.0.0:9465"
+    ports = [(entry["names"][0], entry["port"]) for job in jobs for entry in job.get("dns_sd_configs", [])]
+    assert ports == [("api", 8000), ("gateway", 8001), ("worker", 9464), ("worker", 9465)]
 
 
 @pytest.mark.parametrize("name", ["api", "gateway", "worker", "migrate", "setup"])
@@ -178,3 +179,10 @@ def test_our_own_parts_get_settings_that_hold(name: str, monkeypatch: pytest.Mon
             group, _, field = variable.removeprefix("MCP_PLATFORM_").lower().partition("__")
             assert group in known
             assert not field or field in type(getattr(settings, group)).model_fields
+
+
+def test_the_worker_writes_replicas_logs_where_the_api_may_only_read_them() -> None:
+    folder = SERVICES["api"]["environment"]["MCP_PLATFORM_REPLICA_LOGS__FOLDER"]
+    assert SERVICES["worker"]["volumes"] == [f"replica-logs:{folder}"]
+    assert SERVICES["api"]["volumes"] == [f"replica-logs:{folder}:ro"]
+    assert f"--owner 10001 --mode 0750 {folder}" in DOCKERFILE

@@ -11,6 +11,7 @@ import yaml
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 import gateway.figures
+import worker.figures
 from tests.architecture.source_tree import ROOT
 
 MONITORING = ROOT / "monitoring"
@@ -72,6 +73,13 @@ def test_every_figure_of_our_own_that_a_panel_shows_is_collected(path: Path) -> 
 def family(name: str, kind: str) -> set[str]:
     endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(kind, [""])
     return {name + ending for ending in endings}
+
+
+def test_all_figures_of_the_worker_are_shown() -> None:
+    names = {metric.name for metric in worker.figures.FLEETS.collect()}
+    assert names
+    shown = (MONITORING / "grafana" / "dashboards" / "deployments.json").read_text()
+    assert {name for name in names if name not in shown} == set()
 
 
 def test_all_figures_of_the_gateway_are_shown() -> None:

@@ -21,7 +21,7 @@ TOOLS = [
         "inputSchema": {"type": "object", "properties": {}, "x-vendor-schema": True},
         "x-vendor": {"kept": ["as", "it", "is"]},
     }
-    for name in ("echo", "fail", "text", "plain", "blocks", "slow", "progress", "die", "pid", "ask")
+    for name in ("echo", "fail", "text", "plain", "blocks", "slow", "progress", "die", "pid", "ask", "change")
 ]
 
 
@@ -51,6 +51,8 @@ def call(number: Any, params: dict[str, Any]) -> None:
         report_progress(params)
     if name == "ask":
         say({"jsonrpc": "2.0", "id": "q1", "method": "sampling/createMessage", "params": {}})
+    if name == "change":
+        say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
     if name not in {tool["name"] for tool in TOOLS}:
         say({"jsonrpc": "2.0", "id": number, "result": text(f"Unknown tool: {name}", isError=True)})
         return
@@ -97,7 +99,7 @@ def serve(kind: str) -> None:
     for line in sys.stdin:
         message = json.loads(line)
         method, number, params = message.get("method"), message.get("id"), message.get("params") or {}
-        if method is None:
+        if method is None or method == "notifications/cancelled":
             answers.append(message)
         if number is None or method is None:
             continue
@@ -120,6 +122,8 @@ def main() -> None:
     kind = sys.argv[1]
     if kind == "exit":
         sys.stderr.write("cannot start: no configuration\n")
+        sys.exit(7)
+    if kind == "once" and "MCP_RUNNER_SESSION" in os.environ:
         sys.exit(7)
     if kind == "mute":
         time.sleep(600)

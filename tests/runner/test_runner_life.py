@@ -48,7 +48,8 @@ async def test_a_server_that_dies_in_a_call_ends_the_runner_with_its_signal(star
     async with aiohttp.ClientSession() as http:
         try:
             async with http.post(runner.url, json=request) as response:
-                assert "SIGKILL" in (await response.json())["error"]["message"]
+                # Not as the server's own answer: the call may be repeated elsewhere, where that is allowed.
+                assert (response.status, "SIGKILL" in (await response.json())["detail"]) == (502, True)
         except aiohttp.ClientConnectionError:
             pass  # the runner was gone before its last answer went out
     assert await runner.ended() == 3

@@ -1,5 +1,6 @@
 """Log lines: JSON, with their context, and never a secret."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import pytest
 import structlog
 
 from mcp_platform.logs import configure_logs
+from mcp_platform.request_id import REQUEST_ID
 from mcp_platform.settings import LogSettings
 
 
@@ -60,9 +62,10 @@ def test_lines_of_libraries_take_the_same_way(capsys: pytest.CaptureFixture[str]
 
 
 def test_ids_of_the_context_stand_in_every_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with structlog.contextvars.bound_contextvars(request_id="r-1"):
-        structlog.get_logger("test").info("within")
-        logging.getLogger("some.library").info("within too")
+    bound = REQUEST_ID.set("r-1")
+    structlog.get_logger("test").info("within")
+    logging.getLogger("some.library").info("within too")
+    REQUEST_ID.reset(bound)
     structlog.get_logger("test").info("outside")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line.get("request_id") for line in lines] == ["r-1", "r-1", None]
@@ -81,6 +84,24 @@ def test_servers_lines_that_spell_out_addresses_are_left_out(capsys: pytest.Capt
     for name in ("uvicorn.access", "uvicorn.error", "httpx"):
         logging.getLogger(name).info("WebSocket /ws?token=s3cret [accepted]")
     assert capsys.readouterr().err == ""
+
+
+def test_what_drivers_make_of_everyday_events_is_left_out_and_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pool, mysql = (
+        logging.getLogger("sqlalchemy.pool.impl.AsyncAdaptedQueuePool"),
+        logging.getLogger("asyncmy"),
+    )
+    for error in (asyncio.CancelledError(), OSError("the server went away")):
+        try:
+            raise error
+        except BaseException:
+            pool.error("Exception during reset or similar", exc_info=True)
+    assert written(capsys)["exception"].endswith("OSError: the server went away")
+    mysql.warning("Name 'pk_users' ignored for PRIMARY key.")
+    mysql.warning("Data truncated for column 'name' at row 1")
+    assert written(capsys)["event"].startswith("Data truncated")
 
 
 def test_the_level_and_the_plain_format_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,12 @@ def test_writing_changes_and_runs_things_and_administers_nothing() -> None:
     assert ALL - writing == {
         Permission.ACCOUNT,
         Permission.MCPS_ALL,
+        Permission.MCPS_PUBLISH,
+        Permission.TOOLS_APPROVE,
+        Permission.GITHUB_ALL,
+        Permission.GROUPS_ALL,
+        Permission.MODELS_ALL,
+        Permission.GATEWAY_ADMIN,
         Permission.TASKS_ALL,
         Permission.DEPLOYMENTS_ALL,
         Permission.KNOWLEDGE_ALL,

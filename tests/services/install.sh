@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the servers that tests run against, as far as they are missing: MariaDB, Redis and a JDK
-# from Debian's packages (as root), a MongoDB-protocol server and Temporal's time-skipping test server from
+# Installs the servers that tests run against, as far as they are missing: MariaDB, Redis, Docker and a JDK
+# from Debian's packages (as root), a small Debian as the base of test images (as root), a MongoDB-protocol server and Temporal's time-skipping test server from
 # Maven Central into .cache/services. Quick, and silent but for one line, when all is there. Temporal's own
 # server is `make install`'s.
 set -euo pipefail
@@ -16,6 +16,10 @@ need redis-server redis-server
 need javac default-jdk-headless
 need mvn maven
 need npm npm
+need dockerd docker.io
+need debootstrap debootstrap
+need iptables iptables
+need ip iproute2
 
 if ((${#packages[@]})); then
   if ! command -v apt-get >/dev/null 2>&1; then
@@ -69,5 +73,22 @@ if [[ ! -e $target/done || $source/package-lock.json -nt $target/done ]]; then
   cp "$source/package.json" "$source/package-lock.json" "$source/.npmrc" "$target"
   npm ci --prefix "$target" --ignore-scripts --silent
   touch "$target/done"
+fi
+# The base of the images in tests: no registry of images is needed then.
+target=.cache/services/docker
+if [[ ! -e $target/base.tar ]]; then
+  if ((EUID != 0)) || ! command -v debootstrap >/dev/null 2>&1; then
+    say "a base image needs root and debootstrap; without it the tests that need containers are skipped"
+  else
+    say "making a small Debian as the base of test images in $target"
+    mkdir -p "$target"
+    folder=$(mktemp -d)
+    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$folder" \
+      >"$target/log" 2>&1 || { tail -n 20 "$target/log"; exit 1; }
+    tar --directory "$folder" --numeric-owner --exclude=./usr/share/{doc,man,locale,i18n} --exclude=./var/cache/apt \
+      --exclude=./var/lib/apt/lists --create --file "$target/base.tar.new" .
+    mv "$target/base.tar.new" "$target/base.tar"
+    rm -rf "$folder"
+  fi
 fi
 say "all servers are installed"

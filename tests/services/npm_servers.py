@@ -10,8 +10,13 @@ _INSTALLED: Final = Path(__file__).parents[2] / ".cache/services/npm"
 
 def everything_server() -> dict[str, Any]:
     """Give `server-everything`, over stdio, as an entry of `config.servers`."""
+    command = npm_folder() / "node_modules/.bin/mcp-server-everything"
+    return {"name": "everything", "command": str(command), "args": ["stdio"]}
+
+
+def npm_folder() -> Path:
+    """Give the folder that they are installed in, or skip the test."""
     program("node")
     if not (_INSTALLED / "done").exists():
-        unavailable("server-everything is not installed")
-    command = _INSTALLED / "node_modules/.bin/mcp-server-everything"
-    return {"name": "everything", "command": str(command), "args": ["stdio"]}
+        unavailable("the MCP servers from npm are not installed")
+    return _INSTALLED

@@ -8,14 +8,18 @@ from uuid import uuid4
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from mcp_platform.cli.temporal_server import DYNAMIC_CONFIG, TemporalUnavailable, find_or_get
 from mcp_platform.plugin import PLATFORM
+from mcp_platform.search_attributes import ALL
 from mcp_platform.settings import TemporalSettings
 from tests.services.process import program, unavailable
+from worker.search_attributes import ensure_search_attributes
 
 _TIME_SKIPPING: Final = Path(__file__).parents[2] / ".cache/services/time-skipping/temporal-test-server"
 
@@ -29,7 +33,10 @@ async def dev_server(changes: dict[str, str] | None = None) -> WorkflowEnvironme
     configuration = DYNAMIC_CONFIG | (changes or {})
     flags = [f"--dynamic-config-value={name}={value}" for name, value in configuration.items()]
     return await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(path), dev_server_extra_args=flags, plugins=[PLATFORM]
+        dev_server_existing_path=str(path),
+        dev_server_extra_args=flags,
+        plugins=[PLATFORM],
+        search_attributes=ALL,
     )
 
 
@@ -38,9 +45,17 @@ async def time_skipping_server() -> WorkflowEnvironment:
     program("java")
     if not _TIME_SKIPPING.exists():
         unavailable("Temporal's time-skipping test server is not installed")
-    return await WorkflowEnvironment.start_time_skipping(
+    environment = await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=str(_TIME_SKIPPING), plugins=[PLATFORM]
     )
+    # Without them an upsert hangs there.
+    await environment.client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(
+            namespace=environment.client.namespace,
+            search_attributes={key.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD for key in ALL},
+        )
+    )
+    return environment
 
 
 async def new_namespace(client: Client) -> Client:
@@ -49,9 +64,12 @@ async def new_namespace(client: Client) -> Client:
     retention = Duration()
     retention.FromTimedelta(timedelta(days=1))
     await client.workflow_service.register_namespace(
-        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
+        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention),
+        retry=True,
     )
-    return await Client.connect(client.service_client.config.target_host, namespace=name, plugins=[PLATFORM])
+    made = await Client.connect(client.service_client.config.target_host, namespace=name, plugins=[PLATFORM])
+    await ensure_search_attributes(made)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,15 @@ from mcp_platform.contracts.deployments import (
     Health,
     Replica,
     ReplicaState,
+    RevisionCause,
+    RevisionContent,
 )
 from mcp_platform.contracts.mcps import Mcp, McpStatus
 from mcp_platform.contracts.tasks import TaskKind, TaskRecord, TaskState
 from mcp_platform.security.tokens import RefreshClaims
 from storage.sql.access import UserRepository
 from storage.sql.deployments import DeploymentRepository
-from storage.sql.engine import Database
+from storage.sql.engine import Database, WriteSession
 from storage.sql.mcps import McpRepository
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
@@ -101,6 +103,23 @@ def deployment(of: Mcp, **changes: Any) -> Deployment:
     return Deployment.model_validate(values | changes)
 
 
+def content(of: Deployment, **changes: Any) -> RevisionContent:
+    """Describe what this deployment runs."""
+    values = {
+        "cause": RevisionCause.DEPLOY,
+        "version": of.version,
+        "config_key": of.config_key,
+        "driver": of.driver,
+        "config": of.config,
+    }
+    return RevisionContent.model_validate(values | changes)
+
+
+async def add_deployment(session: WriteSession, new: Deployment) -> None:
+    """Store a deployment with its first revision."""
+    await DeploymentRepository(session).add(new, content(new))
+
+
 def report(on: Deployment, **changes: Any) -> DeploymentReport:
     """Describe what was found to be true of this deployment: all is well."""
     values = {
@@ -149,5 +168,5 @@ async def stored_deployment(database: Database, **changes: Any) -> Deployment:
     of = await stored_mcp(database)
     new = deployment(of, **changes)
     async with database.write() as session:
-        await DeploymentRepository(session).add(new)
+        await DeploymentRepository(session).add(new, content(new))
     return new

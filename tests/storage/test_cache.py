@@ -9,11 +9,13 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
+from mcp_platform.contracts.deployments import Driver
+from mcp_platform.contracts.drivers import DriverState
 from mcp_platform.contracts.events import Event, EventType
 from mcp_platform.errors import Unavailable
 from mcp_platform.names import Channel
 from mcp_platform.settings import CacheSettings, Settings
-from storage.cache import HealthStamps, Message, listen, open_cache, ping, publish
+from storage.cache import DriverStates, HealthStamps, Message, listen, open_cache, ping, publish
 from tests.services.redis import RedisServer
 from tests.storage.samples import NOON
 
@@ -53,12 +55,16 @@ async def test_messages_are_heard_at_once(cache: Redis) -> None:
     loop = asyncio.get_running_loop()
     async with aclosing(listen(cache, Channel.ROUTES)) as listener:
         await hear(listener)
-        waiting = asyncio.create_task(hear(listener))
-        await asyncio.sleep(0)
-        began = loop.time()
-        await publish(cache, Channel.ROUTES, {})
-        await waiting
-        assert loop.time() - began < 0.5
+        took = []
+        for _ in range(5):
+            waiting = asyncio.create_task(hear(listener))
+            await asyncio.sleep(0)
+            began = loop.time()
+            await publish(cache, Channel.ROUTES, {})
+            await waiting
+            took.append(loop.time() - began)
+        # One of several: others may have the processor meanwhile.
+        assert min(took) < 0.5
 
 
 async def test_what_is_no_message_is_passed_over(cache: Redis) -> None:
@@ -154,3 +160,23 @@ async def test_stamps_are_kept_for_a_day(cache: Redis) -> None:
     (key,) = await cache.keys("*")
     assert await cache.zcard(key) == 1
     assert 86_000 < await cache.ttl(key) <= 86_400
+
+
+async def test_what_is_cancelled_while_it_asks_the_cache_ends(cache: Redis) -> None:
+    states = DriverStates(cache)
+
+    async def tell() -> None:
+        while True:
+            await states.report(Driver.DOCKER, DriverState(trouble="away"))
+            await asyncio.sleep(0)
+
+    for steps in range(60):
+        telling = asyncio.create_task(tell())
+        # Cancelled at each step of its way, among them the one just after the bytes went out.
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        telling.cancel()
+        done, _ = await asyncio.wait({telling}, timeout=10)
+        assert done, f"it goes on when it is cancelled at step {steps}"
+        assert telling.cancelled()
+    assert await states.trouble(Driver.DOCKER) == "away", "no connection is left with another's answer"

@@ -15,25 +15,35 @@ from mcp_platform.contracts.deployments import (
     Health,
     Replica,
     ReplicaState,
-    Resources,
     Route,
     UpstreamAddress,
 )
+from mcp_platform.contracts.resources import Resources
 from mcp_platform.errors import Conflict, NotFound
 from storage.sql.deployments import DeploymentRepository
 from storage.sql.engine import Database
 from tests.storage.crowd import crowd
-from tests.storage.samples import NOON, deployment, mcp, replica, report, stored_deployment, stored_mcp
+from tests.storage.samples import (
+    NOON,
+    add_deployment,
+    deployment,
+    mcp,
+    replica,
+    report,
+    stored_deployment,
+    stored_mcp,
+)
 
 
 async def add(database: Database, new: Deployment) -> None:
     async with database.write() as session:
-        await DeploymentRepository(session).add(new)
+        await add_deployment(session, new)
 
 
 async def tell(database: Database, what: DeploymentReport) -> Deployment | None:
     async with database.write() as session:
-        return await DeploymentRepository(session).report(what)
+        reported = await DeploymentRepository(session).report(what)
+    return reported and reported[0]
 
 
 async def put(database: Database, *replicas: Replica) -> None:
@@ -200,9 +210,16 @@ async def test_routes_lead_to_the_healthy_replicas_of_what_is_deployed(database:
             slug=of.slug,
             mcp_id=of.mcp_id,
             deployment_id=of.id,
-            config_key=of.config_key,
+            version=of.version,
+            wished=of.config.replicas,
             upstreams=[
-                UpstreamAddress(replica_id=each.id, url=each.url or "", driver=of.driver, server=server)
+                UpstreamAddress(
+                    replica_id=each.id,
+                    url=each.url or "",
+                    driver=of.driver,
+                    server=server,
+                    config_key=of.config_key if server else None,
+                )
                 for each in upstreams
             ],
         )

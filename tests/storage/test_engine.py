@@ -1,6 +1,7 @@
 """Transactions: what is committed, what is not, and what happens when the database is away."""
 
 import asyncio
+import gc
 import sys
 from datetime import timedelta, timezone
 from pathlib import Path
@@ -196,3 +197,36 @@ async def test_a_connection_that_breaks_in_the_middle_is_a_database_that_is_away
     with pytest.raises(Unavailable):
         await lose_the_connection()
     await database.ping()
+
+
+async def test_a_writer_that_is_cancelled_in_the_middle_of_a_statement_lets_go_of_its_locks(
+    sqlite_database: Database, request: pytest.FixtureRequest
+) -> None:
+    # What the collector would tidy up stays: a process that spares collections is like that for minutes.
+    gc.disable()
+    request.addfinalizer(gc.enable)
+    slow = text(
+        "WITH RECURSIVE numbers(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM numbers LIMIT 1000000)"
+        " SELECT max(x) FROM numbers"
+    )
+    begun = asyncio.Event()
+
+    async def write() -> None:
+        async with sqlite_database.write() as session:
+            await UserRepository(session).add(user(), "hash")
+            begun.set()
+            await session.execute(slow)
+
+    writing = asyncio.create_task(write())
+    await begun.wait()
+    # The statement is with the thread by now, and takes a while there.
+    await asyncio.wait({writing}, timeout=0.02)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError) as kept:
+        await writing
+    async with asyncio.timeout(5):
+        async with sqlite_database.write() as session:
+            await UserRepository(session).add(user(), "hash")
+    async with sqlite_database.read() as reading:
+        assert await UserRepository(reading).count() == 1
+    del kept

@@ -16,7 +16,16 @@ from storage.sql.mcps import McpRepository
 from storage.sql.registry import RegistryRepository
 from storage.sql.tasks import TaskRepository
 from tests.storage.crowd import crowd
-from tests.storage.samples import NOON, deployment, mcp, report, stored_deployment, stored_mcp, task
+from tests.storage.samples import (
+    NOON,
+    add_deployment,
+    deployment,
+    mcp,
+    report,
+    stored_deployment,
+    stored_mcp,
+    task,
+)
 
 
 async def update(database: Database, changed: Mcp, expected_revision: int) -> None:
@@ -162,7 +171,7 @@ async def test_an_mcp_is_never_both_deleted_and_deployed(database: Database) -> 
 
         async def deploy() -> None:
             async with database.write() as session:
-                await DeploymentRepository(session).add(deployment(made))
+                await add_deployment(session, deployment(made))
 
         deployed, deleted = await crowd(2, lambda side: deploy() if side else delete(database, made))
         assert isinstance(deployed, Conflict) != isinstance(deleted, NotFound)
@@ -231,7 +240,7 @@ async def test_while_its_deletion_is_open_an_mcp_is_not_deployed(database: Datab
     assert of is not None
     with pytest.raises(Conflict, match="being deleted") as refused:
         async with database.write() as session:
-            await DeploymentRepository(session).add(deployment(of))
+            await add_deployment(session, deployment(of))
     assert refused.value.fields["task_id"] == record.task_id
     async with database.write() as session:
         await TaskRepository(session).settle(
@@ -243,7 +252,7 @@ async def test_while_its_deletion_is_open_an_mcp_is_not_deployed(database: Datab
             progress=0,
             completed_at=NOON,
         )
-        await DeploymentRepository(session).add(deployment(of))
+        await add_deployment(session, deployment(of))
 
 
 async def test_of_many_deletions_and_deployments_at_once_one_side_wins(database: Database) -> None:
@@ -258,7 +267,7 @@ async def test_of_many_deletions_and_deployments_at_once_one_side_wins(database:
             async with database.write() as session:
                 if side:
                     await DeploymentRepository(session).report(report(first, status=DeploymentState.STOPPED))
-                    await DeploymentRepository(session).add(deployment(of))
+                    await add_deployment(session, deployment(of))
                     return None
                 marked = await McpRepository(session).begin_deletion(of.id, record.task_id)
                 await TaskRepository(session).add(record)

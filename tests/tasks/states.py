@@ -8,8 +8,8 @@ from typing import Any
 from unittest.mock import patch
 from uuid import UUID, uuid4
 
-from activities.feasibility_rules import RuleAnalyst
-from mcp_platform.contracts.analysis import Feasibility, FeasibilityOrder, Idea, IdeaFacts, KnownMcps
+from activities.feasibility_rules import Case, RuleAnalyst
+from mcp_platform.contracts.analysis import Feasibility, FeasibilityOrder
 from mcp_platform.contracts.tasks import TaskKind, TaskRecord, TaskState
 from mcp_platform.names import Collection, TaskQueue
 from tests.platform import Caller, RunningPlatform
@@ -51,9 +51,9 @@ def deliberating() -> Iterator[Deliberation]:
     held = Deliberation()
     decide = RuleAnalyst.judge
 
-    async def judge(self: RuleAnalyst, idea: Idea, facts: IdeaFacts, known: KnownMcps) -> Feasibility:
+    async def judge(self: RuleAnalyst, case: Case) -> Feasibility:
         await held.wait()
-        return await decide(self, idea, facts, known)
+        return await decide(self, case)
 
     with patch.object(RuleAnalyst, "judge", judge):
         try:

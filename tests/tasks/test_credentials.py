@@ -17,7 +17,7 @@ from mcp_platform.security.tokens import Tokens
 from tests.platform import PASSWORD, Caller, RunningPlatform
 from tests.tasks.sockets import Socket, open_events, open_socket
 from tests.tasks.states import Deliberation
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 UNAUTHORIZED = 4401
 
@@ -133,6 +133,30 @@ async def test_a_key_that_is_revoked_hears_nothing_more(platform: RunningPlatfor
     key = (await member.post("/api/v1/auth/api-keys", json={"name": "a screen"})).json()
     async with open_socket(platform, key["key"]) as socket:
         assert (await member.delete(f"/api/v1/auth/api-keys/{key['id']}")).status_code == 200
+        async with asyncio.timeout(5):
+            assert (await closed(socket))[0] == UNAUTHORIZED
+
+
+async def test_a_revoked_key_hears_nothing_more_after_a_check_that_failed(
+    platform: RunningPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admissions, failures = platform.parts.admissions, 0
+    check = admissions._check_all
+
+    async def failing_once() -> None:
+        nonlocal failures
+        if failures == 0:
+            failures += 1
+            raise RuntimeError("of a kind that nobody foresaw")
+        await check()
+
+    member = await platform.member()
+    one, other = [(await member.post("/api/v1/auth/api-keys", json={"name": n})).json() for n in ("a", "b")]
+    monkeypatch.setattr(admissions, "_check_all", failing_once)
+    async with open_socket(platform, one["key"]) as socket:
+        for key in (other, one):
+            assert (await member.delete(f"/api/v1/auth/api-keys/{key['id']}")).status_code == 200
+            await eventually(lambda: asyncio.sleep(0, failures))
         async with asyncio.timeout(5):
             assert (await closed(socket))[0] == UNAUTHORIZED
 

@@ -14,6 +14,7 @@ from mcp_platform.contracts.deployments import (
 )
 from mcp_platform.names import TaskQueue
 from tests.platform import Caller, RunningPlatform
+from tests.storage.samples import content
 from workflows.monitoring import ReconcileWorkflow
 
 
@@ -41,7 +42,7 @@ async def record_wish(
         deployed_at=datetime.now(UTC) - age,
     )
     async with parts.stores.write() as rows:
-        await rows.deployments.add(deployment)
+        await rows.deployments.add(deployment, content(deployment))
     return str(deployment.id)
 
 

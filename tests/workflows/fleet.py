@@ -18,6 +18,8 @@ from mcp_platform.contracts.deployments import (
     ReplicaLost,
     ReplicaOrder,
     ReplicaOutcome,
+    Revision,
+    RevisionOutcome,
 )
 from mcp_platform.names import TaskQueue, deployment_workflow_id
 from workflows.deployments import DeploymentWorkflow
@@ -82,7 +84,17 @@ class Fleet:
         """Replicas that were started and not taken down."""
         self.watched: list[int] = []
         self.taken_down: list[int] = []
+        self.ended_by: list[tuple[int, int, Driver]] = []
+        """Place, revision and driver of each replica that was taken down."""
+        self.before_take_down: Callable[[], Awaitable[object]] | None = None
+        """What the ends of all replicas but the first wait for."""
+        self.standing: set[tuple[int, int]] = set()
+        """Place and revision of the replicas that were started and not taken down."""
         self.reports: list[DeploymentReport] = []
+        self.others: list[Callable[..., object]] = []
+        """Further activities on the replicas' queue."""
+        self.revisions: list[Revision] = []
+        self.outcomes: list[RevisionOutcome] = []
 
     def attempts_of(self, ordinal: int) -> list[Attempt]:
         """Give the starts of one replica, in their order."""
@@ -93,9 +105,11 @@ class Fleet:
         """Note the attempt and its outcome."""
         self.attempts.append(Attempt(order.ordinal, order.restarts, activity.info().scheduled_time))
         self.running.add(order.ordinal)
+        self.standing.add((order.ordinal, order.revision))
         outcome = await self.start(order)
         if not outcome.healthy:
             self.running.discard(order.ordinal)
+            self.standing.discard((order.ordinal, order.revision))
         return outcome
 
     @activity.defn(name="deployments.watch")
@@ -104,19 +118,43 @@ class Fleet:
         self.watched.append(order.ordinal)
         lost = await self._watch(order)
         self.running.discard(order.ordinal)
+        self.standing.discard((order.ordinal, order.revision))
         return lost
 
     @activity.defn(name="deployments.take_down")
     async def take_down(self, order: ReplicaOrder) -> None:
         """Note that the replica is gone."""
+        if self.before_take_down is not None and order.ordinal:
+            while not await self._may_go():
+                activity.heartbeat()
         self.taken_down.append(order.ordinal)
+        self.ended_by.append((order.ordinal, order.revision, order.driver))
         self.running.discard(order.ordinal)
+        self.standing.discard((order.ordinal, order.revision))
+
+    async def _may_go(self) -> bool:
+        assert self.before_take_down is not None
+        try:
+            await asyncio.wait_for(self.before_take_down(), 0.02)
+        except TimeoutError:
+            return False
+        return True
 
     @activity.defn(name="deployments.record")
     async def record(self, report: DeploymentReport) -> bool:
         """Note the report; the deployment is still wanted."""
         self.reports.append(report)
         return True
+
+    @activity.defn(name="deployments.begin_revision")
+    async def begin_revision(self, revision: Revision) -> None:
+        """Note the revision."""
+        self.revisions.append(revision)
+
+    @activity.defn(name="deployments.settle_revision")
+    async def settle_revision(self, outcome: RevisionOutcome) -> None:
+        """Note what became of it."""
+        self.outcomes.append(outcome)
 
 
 @asynccontextmanager
@@ -132,12 +170,12 @@ async def deployed(client: Client, fleet: Fleet, replicas: int = 1) -> AsyncIter
         client,
         task_queue=TaskQueue.ORCHESTRATION,
         workflows=[DeploymentWorkflow],
-        activities=[fleet.record],
+        activities=[fleet.record, fleet.begin_revision, fleet.settle_revision],
     )
     attendants = Worker(
         client,
         task_queue=TaskQueue.REPLICAS,
-        activities=[fleet.bring_up, fleet.watch, fleet.take_down],
+        activities=[fleet.bring_up, fleet.watch, fleet.take_down, *fleet.others],
         max_heartbeat_throttle_interval=timedelta(milliseconds=20),
         default_heartbeat_throttle_interval=timedelta(milliseconds=20),
     )

@@ -78,7 +78,7 @@ async def change_profile(order: ChangeProfile, caller: SignedIn, parts: PartsDep
 async def change_password(
     order: ChangePassword, caller: InSession, parts: PartsDep, request: Request
 ) -> Message:
-    """Change the caller's password, and end all their other sessions; API keys stay.
+    """Change the caller's password, and end all their other sessions and OAuth grants; API keys stay.
 
     A wrong current password counts like one at sign-in.
     """
@@ -95,6 +95,7 @@ async def change_password(
         await still(rows, caller, None)
         await rows.users.set_password(user.id, password_hash)
         await rows.refresh_tokens.end_all(user.id, but=session_of(caller))
+        await rows.grants.end_all(user.id, datetime.now(UTC))
     await parts.credentials.changed(caller.user_id)
     return Message(message="Password changed successfully; all other sessions have ended")
 

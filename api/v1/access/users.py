@@ -1,6 +1,7 @@
 """`/api/v1/users`: the administration of accounts."""
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -71,7 +72,7 @@ async def read_user(user_id: UserId, caller: Reader, parts: PartsDep) -> UserDet
 async def change_user(user_id: UserId, order: ChangeUser, caller: Writer, parts: PartsDep) -> UserDetails:
     """Change an account's role or address, disable it or enable it again; it acts at once, everywhere.
 
-    Disabling ends its sessions for good; its API keys hold again once it is enabled.
+    Disabling ends its sessions and OAuth grants for good; its API keys hold again once it is enabled.
     """
     async with parts.stores.write() as rows:
         given = () if order.role is None else (order.role,)
@@ -85,6 +86,7 @@ async def change_user(user_id: UserId, order: ChangeUser, caller: Writer, parts:
         await rows.users.change(changed)
         if not changed.is_active:
             await rows.refresh_tokens.end_all(user_id)
+            await rows.grants.end_all(user_id, datetime.now(UTC))
         secured = bool(await rows.factors.confirmed([user_id]))
     await parts.credentials.changed(user_id)
     return _details(changed, secured)
@@ -92,20 +94,22 @@ async def change_user(user_id: UserId, order: ChangeUser, caller: Writer, parts:
 
 @router.delete("/{user_id}")
 async def delete_user(user_id: UserId, caller: Writer, parts: PartsDep) -> Deleted:
-    """Delete an account; 409 while it owns MCPs or active deployments: disable it instead."""
+    """Delete an account; 409 while it owns MCPs, active deployments or connections: disable it instead."""
     async with parts.stores.write() as rows:
         caller, administrators = await _with_administrators(rows, caller, user_id)
         await _find(rows, caller, user_id)
         _check_another(administrators, user_id)
         owned = await rows.users.belongings(user_id)
-        if owned.mcps or owned.deployments:
+        if owned.mcps or owned.deployments or owned.connections:
             raise Conflict(
-                f"This account owns {owned.mcps} MCPs and {owned.deployments} active deployments:"
+                f"This account owns {owned.mcps} MCPs, {owned.deployments} active deployments and"
+                f" {owned.connections} connections to repositories:"
                 " delete these first, or disable the account by PATCH with is_active false",
                 resource_type="user",
                 resource_id=str(user_id),
                 mcps=owned.mcps,
                 deployments=owned.deployments,
+                connections=owned.connections,
             )
         await rows.users.delete(user_id)
     await parts.credentials.changed(user_id)

@@ -1,6 +1,15 @@
 """`/api/v1/mcps`: registering, changing, exchanging and removing MCPs."""
 
-from api.v1.mcps import deletion, entries, exchange, history
+from api.v1.mcps import authorizations, deletion, entries, exchange, from_task, history, openapi, suggestions
 
-ROUTERS = (entries.router, history.router, exchange.router, deletion.router)
+ROUTERS = (
+    entries.router,
+    authorizations.router,
+    history.router,
+    exchange.router,
+    openapi.router,
+    from_task.router,
+    suggestions.router,
+    deletion.router,
+)
 """The one that is asked most comes first."""

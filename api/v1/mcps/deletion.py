@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Response, status
 
 from api.dependencies import PartsDep
 from api.parts import Parts
-from api.v1.deployments import check_owner
 from api.v1.mcps.lookup import Deleter, McpId, find_own_mcp
 from mcp_platform.contracts.access import Permission, Principal
 from mcp_platform.contracts.base import Contract
@@ -17,6 +16,7 @@ from mcp_platform.contracts.mcps import DeleteMcpOrder
 from mcp_platform.contracts.tasks import TaskKind, TaskRecord, TaskState
 from mcp_platform.errors import Conflict, Forbidden, NotFound
 from mcp_platform.names import Channel, TaskQueue
+from storage.deploying import check_owner
 from workflows.mcps import DeleteMcpWorkflow
 
 router = APIRouter(prefix="/mcps", tags=["MCPs"])
@@ -105,4 +105,4 @@ async def _check_deployment(parts: Parts, mcp_id: UUID, caller: Principal) -> No
         return
     if Permission.DEPLOYMENTS_WRITE not in caller.permissions:
         raise Forbidden(Permission.DEPLOYMENTS_WRITE)
-    check_owner(deployment, caller)
+    await check_owner(parts.stores, deployment, caller)

@@ -1,8 +1,7 @@
 """Registering, listing, showing and changing MCPs."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response, status
 
@@ -19,24 +18,18 @@ from api.v1.mcps.lookup import (
     check_unlimited,
     etag,
     find_own_mcp,
-    new_mcp,
-    read_config,
-    searchable_config,
-    store_config,
 )
 from mcp_platform.contracts.base import Contract, Moment
 from mcp_platform.contracts.mcps import (
     CreateMcp,
-    Mcp,
     McpOrder,
     McpStatus,
     ShownMcp,
     TagCount,
     UpdateMcp,
-    next_patch,
-    version_order,
 )
-from mcp_platform.errors import Conflict, NotFound
+from mcp_platform.errors import NotFound
+from storage.registration import read_config, register, revise
 from storage.stores import SHOWN_MCPS
 
 router = APIRouter(prefix="/mcps", tags=["MCPs"])
@@ -114,10 +107,7 @@ async def get_mcp(mcp_id: McpId, caller: Reader, request: Request) -> Response:
 async def create_mcp(order: CreateMcp, caller: Writer, parts: PartsDep, response: Response) -> McpCreated:
     """Register an MCP as a draft."""
     check_unlimited(caller)
-    mcp = new_mcp(order, caller)
-    await store_config(parts, mcp.config_key, order.config)
-    async with parts.stores.write() as rows:
-        await rows.mcps.add(mcp, caller.user_id, order.config)
+    mcp = await register(parts.stores, order, caller.user_id)
     response.headers["ETag"] = etag(mcp)
     return McpCreated.model_validate(mcp.model_dump())
 
@@ -167,21 +157,7 @@ async def update_mcp(
     """
     mcp = await find_own_mcp(parts, mcp_id, caller)
     check_unchanged(mcp, if_match)
-    given = order.model_dump(include={"name", "description", "status", "tags"}, exclude_none=True)
-    changed = mcp.model_copy(
-        update={
-            **given,
-            "version": _next_version(mcp, order),
-            "config_key": str(uuid4()) if order.config else mcp.config_key,
-            "revision": mcp.revision + 1,
-            "updated_at": datetime.now(UTC),
-        }
-    )
-    if order.config:
-        await store_config(parts, changed.config_key, order.config)
-    config = order.config or await searchable_config(parts, mcp.config_key)
-    async with parts.stores.changing_mcp(mcp_id), parts.stores.write() as rows:
-        await rows.mcps.update(changed, mcp.revision, caller.user_id, config)
+    changed = await revise(parts.stores, mcp, order, caller.user_id)
     response.headers["ETag"] = etag(changed)
     return McpChanged.model_validate(changed.model_dump())
 
@@ -191,21 +167,6 @@ async def _shown(parts: Parts, mcp_id: UUID) -> ShownMcp | None:
         mcp = await rows.mcps.get(mcp_id)
     if mcp is None:
         return None
-    config = await read_config(parts, mcp.config_key)
+    config = await read_config(parts.stores, mcp.config_key)
     details = McpDetails.model_validate({**mcp.model_dump(), "config": config})
     return ShownMcp(etag=etag(mcp), body=details.model_dump_json())
-
-
-def _next_version(mcp: Mcp, order: UpdateMcp) -> str:
-    if order.version is None:
-        return mcp.version if order.config is None else next_patch(mcp.version)
-    least = version_order(mcp.version)
-    given = version_order(order.version)
-    if given < least or (order.config is not None and given == least):
-        raise Conflict(
-            f"The version must be higher than the present one, {mcp.version}",
-            resource_type="mcp_tool",
-            resource_id=str(mcp.id),
-            version=mcp.version,
-        )
-    return order.version

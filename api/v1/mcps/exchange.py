@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 
 from api.dependencies import PartsDep
 from api.parts import Parts
-from api.v1.mcps.importing import Entry, NotImported, entries_of, import_entry
-from api.v1.mcps.lookup import McpId, Reader, Wanted, Writer, check_unlimited, find_mcp, read_config
+from api.v1.mcps.importing import import_entry
+from api.v1.mcps.lookup import McpId, Reader, Wanted, Writer, check_unlimited, find_mcp
 from mcp_platform.contracts.exchange import (
     ExportTarget,
     Format,
@@ -22,9 +22,11 @@ from mcp_platform.contracts.exchange import (
 )
 from mcp_platform.contracts.mcps import Mcp, McpOrder
 from mcp_platform.errors import ValidationFailed
+from mcp_platform.formats.entries import Entry, NotImported, entries_of
 from mcp_platform.formats.mcp_servers import write_servers
 from mcp_platform.formats.server_json import whole_config, write_packages, write_remotes
 from mcp_platform.names import Collection
+from storage.registration import read_config
 
 router = APIRouter(prefix="/mcps", tags=["MCPs"])
 
@@ -93,7 +95,7 @@ async def export_mcp(
 ) -> McpServersFile | ServerJson:
     """Write an MCP as other programs read it; `${NAME}` stays as it is, so no secret is in it."""
     mcp = await find_mcp(parts, mcp_id, caller)
-    config = await read_config(parts, mcp.config_key)
+    config = await read_config(parts.stores, mcp.config_key)
     if form is Format.MCP_SERVERS:
         return McpServersFile(mcpServers=_client_entries(parts, mcp, config, target))
     return _server_json(parts, mcp, config, target)

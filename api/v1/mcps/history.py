@@ -8,7 +8,6 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from api.dependencies import PartsDep
-from api.parts import Parts
 from api.v1.answers import pages
 from api.v1.mcps.entries import McpChanged
 from api.v1.mcps.lookup import (
@@ -20,14 +19,15 @@ from api.v1.mcps.lookup import (
     etag,
     find_mcp,
     find_own_mcp,
-    read_config,
-    searchable_config,
+    find_version,
 )
 from mcp_platform.contracts.base import Contract, Moment
-from mcp_platform.contracts.mcps import McpVersion, RollBackMcp, next_patch
+from mcp_platform.contracts.mcps import RollBackMcp, next_patch
 from mcp_platform.differences import Difference, differences
-from mcp_platform.errors import Conflict, NotFound
+from mcp_platform.errors import Conflict
 from mcp_platform.names import Collection
+from storage.drift import tell_mcp_drift
+from storage.registration import read_config, searchable_config
 
 router = APIRouter(prefix="/mcps", tags=["MCPs"])
 
@@ -43,6 +43,8 @@ class HistoryEntry(Contract):
     changed_at: Moment
     changed_by: UUID
     change_type: str
+    origin: str | None = None
+    """The commit or the task that the change came from."""
     config: dict[str, Any]
 
 
@@ -113,8 +115,11 @@ async def compare_revisions(
 ) -> HistoryDifference:
     """Tell what differs between two revisions; a version stands for its newest revision."""
     await find_mcp(parts, mcp_id, caller)
-    first, second = await _revision(parts, mcp_id, older), await _revision(parts, mcp_id, newer)
-    before, after = await read_config(parts, first.config_key), await read_config(parts, second.config_key)
+    first, second = await find_version(parts, mcp_id, older), await find_version(parts, mcp_id, newer)
+    before, after = (
+        await read_config(parts.stores, first.config_key),
+        await read_config(parts.stores, second.config_key),
+    )
     known = first.fields is not None and second.fields is not None
     return HistoryDifference(
         older=RevisionHead.model_validate(first.model_dump()),
@@ -136,7 +141,7 @@ async def roll_back_mcp(
     """Give an MCP the configuration of an earlier revision, as a new version; the rest stays as it is."""
     mcp = await find_own_mcp(parts, mcp_id, caller)
     check_unchanged(mcp, if_match)
-    target = await _revision(parts, mcp_id, order.version or str(order.revision))
+    target = await find_version(parts, mcp_id, order.version or str(order.revision))
     if target.config_key == mcp.config_key:
         raise Conflict(
             "The MCP has this configuration already",
@@ -152,16 +157,9 @@ async def roll_back_mcp(
             "updated_at": datetime.now(UTC),
         }
     )
-    config = await searchable_config(parts, target.config_key)
+    config = await searchable_config(parts.stores, target.config_key)
     async with parts.stores.changing_mcp(mcp_id), parts.stores.write() as rows:
         await rows.mcps.update(changed, mcp.revision, caller.user_id, config, "rollback")
+    await tell_mcp_drift(parts.stores, mcp_id)
     response.headers["ETag"] = etag(changed)
     return McpChanged.model_validate(changed.model_dump())
-
-
-async def _revision(parts: Parts, mcp_id: UUID, name: str) -> McpVersion:
-    async with parts.stores.read() as rows:
-        found = await rows.mcps.revision(mcp_id, int(name) if name.isdigit() else name)
-    if found is None:
-        raise NotFound("mcp_version", name, f"The MCP has no version or revision {name}")
-    return found

@@ -7,33 +7,16 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from api.parts import Parts
-from api.v1.mcps.lookup import new_mcp, store_config
 from mcp_platform.contracts.access import Permission, Principal
-from mcp_platform.contracts.exchange import Imported, ImportFile
+from mcp_platform.contracts.exchange import Imported
 from mcp_platform.contracts.mcps import CreateMcp, McpConfig
 from mcp_platform.contracts.secrets import MOST_BYTES, Secret
 from mcp_platform.errors import Conflict
 from mcp_platform.formats.credentials import PlainCredential, plain_credentials
-from mcp_platform.formats.mcp_servers import read_server
-from mcp_platform.formats.server_json import NoServer, read_config
+from mcp_platform.formats.entries import Entry, NotImported
 from mcp_platform.security.sealing import CannotUnseal
 from mcp_platform.variables import references
-
-
-class NotImported(Exception):
-    """An entry cannot be an MCP; the message says why."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a file says of one MCP."""
-
-    name: str
-    slug: str
-    config: dict[str, Any]
-    title: str = ""
-    description: str = ""
-    version: str = "1.0.0"
+from storage.registration import new_mcp, store_config
 
 
 @dataclass
@@ -42,40 +25,6 @@ class _Secrets:
 
     values: dict[str, str] = field(default_factory=dict)
     new: dict[str, str] = field(default_factory=dict)
-
-
-def slug_of(name: str) -> str:
-    """Make a slug of a name."""
-    words = "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in name.lower())
-    return "-".join(words.split())[:100].strip("-")
-
-
-def entries_of(file: ImportFile) -> dict[str, Entry | NotImported]:
-    """Read the entries of a file, by their names in it."""
-    if file.mcp_servers is not None or file.servers is not None:
-        named = {**(file.servers or {}), **(file.mcp_servers or {})}
-        return {
-            key: Entry(key, slug_of(key), {"servers": [read_server(key, entry)]})
-            for key, entry in named.items()
-        }
-    name = file.name or ""
-    slug = slug_of(name.rpartition("/")[2])
-    try:
-        config = read_config(slug, file.model_dump(by_alias=True, exclude_none=True))
-    except (NoServer, AttributeError, KeyError, TypeError) as error:
-        reason = str(error) if isinstance(error, NoServer) else f"it is no server.json: {error}"
-        return {name: NotImported(reason)}
-    version = file.version or ""
-    return {
-        name: Entry(
-            name,
-            slug,
-            config,
-            file.title or name.rpartition("/")[2],
-            file.description or "",
-            version if version.replace(".", "").isdigit() and version.count(".") == 2 else "1.0.0",
-        )
-    }
 
 
 async def import_entry(parts: Parts, entry: Entry, caller: Principal) -> Imported:
@@ -88,8 +37,8 @@ async def import_entry(parts: Parts, entry: Entry, caller: Principal) -> Importe
     order = _checked(entry)
     secrets = await _hide_credentials(parts, entry, caller)
     order = _checked(entry)
-    mcp = new_mcp(order, caller)
-    await store_config(parts, mcp.config_key, order.config)
+    mcp = new_mcp(order, caller.user_id)
+    await store_config(parts.stores, mcp.config_key, order.config)
     now = mcp.created_at
     try:
         async with parts.stores.write() as rows:
@@ -107,7 +56,7 @@ async def import_entry(parts: Parts, entry: Entry, caller: Principal) -> Importe
         id=mcp.id,
         slug=mcp.slug,
         secrets=sorted(secrets.values),
-        unknown=await _unknown(parts, entry.config, caller),
+        unknown=await unknown_names(parts, entry.config, caller),
     )
 
 
@@ -187,7 +136,8 @@ async def _known_value(
         return None, False
 
 
-async def _unknown(parts: Parts, config: dict[str, Any], caller: Principal) -> list[str]:
+async def unknown_names(parts: Parts, config: dict[str, Any], caller: Principal) -> list[str]:
+    """List the names that a configuration refers to and that stand for nothing in the caller's."""
     names = references(config)
     async with parts.stores.read() as rows:
         known = await rows.secrets.sealed(caller.user_id, names)

@@ -1,24 +1,23 @@
-"""What all routes about MCPs need: finding one, whose it is, and its configuration."""
+"""What all routes about MCPs need: finding one, and whose it is."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any
-from uuid import UUID, uuid4
+from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Header, Path, Query
-from pydantic import ValidationError
 
 from api.dependencies import Requires
 from api.parts import Parts
 from mcp_platform.contracts.access import Permission, Principal
-from mcp_platform.contracts.mcps import CreateMcp, Mcp, McpConfig, McpFilter, McpStatus, Tag
+from mcp_platform.contracts.mcps import Mcp, McpFilter, McpStatus, McpVersion, Tag
 from mcp_platform.errors import Conflict, Forbidden, NotFound
-from mcp_platform.names import Collection
 
 Reader = Annotated[Principal, Depends(Requires(Permission.MCPS_READ))]
 Writer = Annotated[Principal, Depends(Requires(Permission.MCPS_WRITE))]
 Deleter = Annotated[Principal, Depends(Requires(Permission.MCPS_DELETE))]
 McpId = Annotated[UUID, Path(description="The MCP's id")]
 IfMatch = Annotated[str | None, Header(description="The ETag that was read")]
+
+_NAMED_VERSIONS = 10
 
 
 async def wanted_mcps(
@@ -79,23 +78,23 @@ async def find_own_mcp(parts: Parts, mcp_id: UUID, caller: Principal) -> Mcp:
     return mcp
 
 
-def new_mcp(order: CreateMcp, caller: Principal) -> Mcp:
-    """Make a draft, the caller's own, at its first revision."""
-    now = datetime.now(UTC)
-    return Mcp(
-        id=uuid4(),
-        name=order.name,
-        slug=order.slug,
-        description=order.description,
-        version=order.version,
-        author_id=caller.user_id,
-        status=McpStatus.DRAFT,
-        config_key=str(uuid4()),
-        revision=1,
-        created_at=now,
-        updated_at=now,
-        tags=order.tags,
-    )
+async def find_version(parts: Parts, mcp_id: UUID, name: str) -> McpVersion:
+    """Find a revision of an MCP by its number, or the newest one of a version.
+
+    Raises:
+        NotFound: There is none; the message names the newest ones that there are.
+    """
+    async with parts.stores.read() as rows:
+        found = await rows.mcps.revision(mcp_id, int(name) if name.isdigit() else name)
+        if found is None:
+            newest = (await rows.mcps.history(mcp_id, page_size=_NAMED_VERSIONS)).items
+            known = ", ".join(dict.fromkeys(entry.version for entry in newest))
+            raise NotFound(
+                "mcp_version",
+                name,
+                f"The MCP has no version or revision {name}; its newest versions are: {known}",
+            )
+    return found
 
 
 def check_unlimited(caller: Principal) -> None:
@@ -121,22 +120,3 @@ def check_unchanged(mcp: Mcp, if_match: str | None) -> None:
 def etag(mcp: Mcp) -> str:
     """Name the state of an MCP."""
     return f'"{mcp.revision}"'
-
-
-async def read_config(parts: Parts, key: str) -> dict[str, Any]:
-    """Read a configuration as it was given."""
-    return await parts.stores.documents.get(Collection.CONFIGS, key) or {}
-
-
-async def store_config(parts: Parts, key: str, config: McpConfig) -> None:
-    """Write the configuration as it was given, before any row points to it."""
-    body = config.model_dump(mode="json", exclude_unset=True)
-    await parts.stores.documents.put(Collection.CONFIGS, key, body)
-
-
-async def searchable_config(parts: Parts, key: str) -> McpConfig | None:
-    """Read a configuration for the search; one that older rules let in and today's do not has no tools."""
-    try:
-        return McpConfig.model_validate(await read_config(parts, key))
-    except ValidationError:
-        return None

@@ -9,7 +9,7 @@ from mcp_platform.contracts.access import Role, User
 from mcp_platform.errors import Conflict
 from storage.sql.engine import SessionT, WriteSession
 from storage.sql.repository import Page, Repository, inserted
-from storage.sql.tables import DeploymentRow, McpRow, SecretRow, UserRow
+from storage.sql.tables import ConnectionRow, DeploymentRow, McpRow, SecretRow, UserRow
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Belongings:
 
     mcps: int
     deployments: int
+    connections: int
+    """To repositories: their webhooks and tokens have to be removed there and here."""
 
 
 class UserRepository(Repository[SessionT]):
@@ -123,16 +125,18 @@ class UserRepository(Repository[SessionT]):
         return Page([user_of(row) for row in rows], total)
 
     async def belongings(self, user_id: UUID) -> Belongings:
-        """Count the MCPs and the active deployments of an account."""
+        """Count the MCPs, the active deployments and the connections of an account."""
         mcps = select(func.count()).select_from(McpRow).where(McpRow.author_id == user_id)
         deployments = (
             select(func.count())
             .select_from(DeploymentRow)
             .where(DeploymentRow.owner_id == user_id, DeploymentRow.active_slug.is_not(None))
         )
+        connections = select(func.count()).select_from(ConnectionRow).where(ConnectionRow.owner_id == user_id)
         return Belongings(
             mcps=await self._session.scalar(mcps) or 0,
             deployments=await self._session.scalar(deployments) or 0,
+            connections=await self._session.scalar(connections) or 0,
         )
 
     async def count(self) -> int:

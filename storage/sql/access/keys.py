@@ -13,7 +13,7 @@ from storage.sql.access.accounts import user_of
 from storage.sql.access.roles import permissions_of
 from storage.sql.engine import SessionT, WriteSession
 from storage.sql.repository import Repository, changed_rows
-from storage.sql.tables import ApiKeyRow, McpRow, RoleRow, UserRow
+from storage.sql.tables import ApiKeyRow, GroupMemberRow, McpRow, RoleRow, UserRow
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class KeyOwner:
     key: ApiKey
     user: User
     permissions: frozenset[Permission]
+    group_ids: frozenset[UUID] = frozenset()
+    """The groups that they are a member of."""
 
 
 class ApiKeyRepository(Repository[SessionT]):
@@ -67,16 +69,18 @@ class ApiKeyRepository(Repository[SessionT]):
     async def find_by_hash(self, key_hash: str) -> KeyOwner | None:
         """Find whom a key speaks for; nobody when it was revoked or its user is not active."""
         query = (
-            select(ApiKeyRow, UserRow, RoleRow.permissions)
+            select(ApiKeyRow, UserRow, RoleRow.permissions, GroupMemberRow.group_id)
             .join(UserRow, UserRow.id == ApiKeyRow.user_id)
             .outerjoin(RoleRow, RoleRow.name == UserRow.role)
+            .outerjoin(GroupMemberRow, GroupMemberRow.user_id == UserRow.id)
             .where(ApiKeyRow.key_hash == key_hash, ApiKeyRow.revoked_at.is_(None), UserRow.is_active)
         )
-        found = (await self._session.execute(query)).one_or_none()
-        if found is None:
+        found = list(await self._session.execute(query))
+        if not found:
             return None
-        key, user, custom = found
-        return KeyOwner(_key(key), user_of(user), permissions_of(user.role, custom))
+        key, user, custom, _ = found[0]
+        groups = frozenset(group_id for *_, group_id in found if group_id is not None)
+        return KeyOwner(_key(key), user_of(user), permissions_of(user.role, custom), groups)
 
     async def note_uses(self: "ApiKeyRepository[WriteSession]", uses: Mapping[UUID, datetime]) -> None:
         """Record when keys were last used; an older moment never replaces a newer one."""

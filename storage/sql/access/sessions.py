@@ -13,7 +13,7 @@ from storage.sql.access.accounts import user_of
 from storage.sql.access.roles import permissions_of
 from storage.sql.engine import SessionT, WriteSession
 from storage.sql.repository import Repository, changed_rows
-from storage.sql.tables import RefreshTokenRow, RoleRow, TokenFamilyRow, UserRow
+from storage.sql.tables import GroupMemberRow, RefreshTokenRow, RoleRow, TokenFamilyRow, UserRow
 
 _ADDRESS_LENGTH = 64
 _USER_AGENT_LENGTH = 255
@@ -36,6 +36,8 @@ class SessionOwner:
 
     user: User
     permissions: frozenset[Permission]
+    group_ids: frozenset[UUID] = frozenset()
+    """The groups that they are a member of."""
 
 
 class RefreshTokenRepository(Repository[SessionT]):
@@ -87,16 +89,18 @@ class RefreshTokenRepository(Repository[SessionT]):
     async def owner(self, family_id: UUID) -> SessionOwner | None:
         """Find whom a session speaks for; nobody when it was ended or its user is not active."""
         query = (
-            select(UserRow, RoleRow.permissions)
+            select(UserRow, RoleRow.permissions, GroupMemberRow.group_id)
             .join(TokenFamilyRow, TokenFamilyRow.user_id == UserRow.id)
             .outerjoin(RoleRow, RoleRow.name == UserRow.role)
+            .outerjoin(GroupMemberRow, GroupMemberRow.user_id == UserRow.id)
             .where(TokenFamilyRow.id == family_id, TokenFamilyRow.revoked_at.is_(None), UserRow.is_active)
         )
-        found = (await self._session.execute(query)).one_or_none()
-        if found is None:
+        found = list(await self._session.execute(query))
+        if not found:
             return None
-        user, custom = found
-        return SessionOwner(user_of(user), permissions_of(user.role, custom))
+        user, custom, _ = found[0]
+        groups = frozenset(group_id for *_, group_id in found if group_id is not None)
+        return SessionOwner(user_of(user), permissions_of(user.role, custom), groups)
 
     async def lock(self: "RefreshTokenRepository[WriteSession]", family_id: UUID) -> bool:
         """Keep a session from being ended until this transaction ends; false when it was ended before."""

@@ -1,0 +1,1 @@
+"""Connections to repositories: made, synced, pushed, watched and ended."""

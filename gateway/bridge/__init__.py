@@ -1,0 +1,1 @@
+"""The bridge: one calling surface that finds the service which has a tool, and its administration."""

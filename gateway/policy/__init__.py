@@ -1,0 +1,1 @@
+"""What governs each MCP at the gateway: who may call what, and what calls and their results must be."""

@@ -1,0 +1,1 @@
+"""Looking packages up, and trying servers."""

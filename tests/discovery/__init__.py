@@ -1,0 +1,1 @@
+"""Finding tools, and the smart endpoint."""

@@ -1,0 +1,1 @@
+"""Drivers of replicas, each against what really runs them."""

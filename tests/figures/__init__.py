@@ -1,0 +1,1 @@
+"""Tests of what is counted and measured of deployments and replicas."""

@@ -1,0 +1,1 @@
+"""The server towards MCP clients."""

@@ -1,0 +1,1 @@
+"""Connections to repositories, against a GitHub of the tests."""

@@ -1,0 +1,1 @@
+"""Deployments that are hurt, and heal."""

@@ -1,0 +1,1 @@
+"""What replicas write: kept, searched and followed."""
