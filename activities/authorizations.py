@@ -113,7 +113,7 @@ class AuthorizationActivities:
     @activity.defn(name="authorizations.refresh")
     async def refresh(self, authorization_id: UUID) -> AuthorizationStep:
         """Get the next tokens; where that is refused, whoever uses them is told."""
-        kept = await self._read(authorization_id)
+        kept = await self._read_or_give_back(authorization_id)
         if kept is None or not kept.sealed_tokens or not _is(kept, AuthorizationState.ACTIVE):
             return _step(kept)
         tokens = self._open(authorization_id, "tokens", kept.sealed_tokens, UpstreamTokens)
@@ -132,7 +132,7 @@ class AuthorizationActivities:
     @activity.defn(name="authorizations.look")
     async def look(self, authorization_id: UUID) -> AuthorizationStep:
         """See whether it is still wanted, where its token lasts for long."""
-        kept = await self._read(authorization_id)
+        kept = await self._read_or_give_back(authorization_id)
         return _step(kept, self._pause(kept))
 
     @activity.defn(name="authorizations.give_back")
@@ -143,12 +143,7 @@ class AuthorizationActivities:
             return
         if kept.sealed_tokens and kept.sealed_registration:
             tokens = self._open(authorization_id, "tokens", kept.sealed_tokens, UpstreamTokens)
-            try:
-                await self._remote.endpoint(self._registration(kept)).revoke(tokens)
-            except RemoteAway as error:
-                logger.warning(
-                    "upstream_tokens_not_revoked", issuer=kept.authorization.issuer, error=str(error)
-                )
+            await self._revoke(kept, tokens)
         async with self._stores.write() as rows:
             await rows.upstream_authorizations.delete(authorization_id)
         await self._tell(kept.authorization)
@@ -180,11 +175,29 @@ class AuthorizationActivities:
                 **values,
             )
             replaced = await rows.upstream_authorizations.supersede(kept.authorization, now) if held else []
-        after = await self._read(number)
+        if not held:
+            # It was ended while we asked: nobody else knows of these tokens.
+            await self._revoke(kept, issued.tokens)
+        after = await self._read_or_give_back(number)
         if kept.authorization.state is not AuthorizationState.ACTIVE and held:
             await self._report(kept.authorization, AuthorizationState.ACTIVE, "")
         await self._tell(kept.authorization)
         return _step(after, self._pause(after)).model_copy(update={"replaced": replaced})
+
+    async def _read_or_give_back(self, authorization_id: UUID) -> SealedAuthorization | None:
+        """Read an authorization; one that was ended is given back, for its workflow may be over too soon."""
+        kept = await self._read(authorization_id)
+        if kept is None or not _is(kept, AuthorizationState.ENDED):
+            return kept
+        await self.give_back(authorization_id)
+        return None
+
+    async def _revoke(self, kept: SealedAuthorization, tokens: UpstreamTokens) -> None:
+        """Revoke tokens as far as the remote server lets us."""
+        try:
+            await self._remote.endpoint(self._registration(kept)).revoke(tokens)
+        except RemoteAway as error:
+            logger.warning("upstream_tokens_not_revoked", issuer=kept.authorization.issuer, error=str(error))
 
     async def _fail(
         self, authorization: UpstreamAuthorization, state: AuthorizationState, reason: str

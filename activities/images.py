@@ -327,6 +327,7 @@ class _Build:
     async def telling(self) -> AsyncIterator[None]:
         """Signal what is told, one after the other, and the last before this ends."""
         handle = activity.client().get_workflow_handle(self.task_id)
+        told: BuildProgress | None = None
 
         async def signal() -> None:
             while True:
@@ -334,10 +335,12 @@ class _Build:
                 await send()
 
         async def send() -> None:
+            nonlocal told
             self._news.clear()
-            news = BuildProgress(progress=self.progress, message=self.message)
+            news = self._news_now()
             try:
                 await handle.signal(BUILD_PROGRESS, news)
+                told = news
             except RPCError as error:
                 # The build goes on without an audience.
                 logger.warning("build_progress_not_told", task_id=self.task_id, error=str(error))
@@ -347,8 +350,12 @@ class _Build:
             yield
         finally:
             sending.cancel()
-            if self._news.is_set():
+            await asyncio.wait({sending})
+            if told != self._news_now():
                 await send()
+
+    def _news_now(self) -> BuildProgress:
+        return BuildProgress(progress=self.progress, message=self.message)
 
 
 def _source(server: ServerConfig) -> BuildSource:

@@ -1,7 +1,8 @@
 """How the Platform API answers when something is wrong."""
 
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
@@ -23,7 +24,21 @@ from mcp_platform.errors import (
 from mcp_platform.rendering import render_error
 from mcp_platform.request_context import current_request_id
 
-_TEMPORAL_AWAY = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
+log = structlog.get_logger(__name__)
+
+_TEMPORAL_TROUBLE: Final = {
+    RPCStatusCode.ABORTED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.INTERNAL,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.UNKNOWN,
+}
+"""What is no fault of the request's: Temporal, or the way to it, has trouble, and did not get over it in time.
+
+The client repeats what may be repeated for ten seconds. A connection that breaks is UNKNOWN or INTERNAL.
+"""
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -31,11 +46,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(PlatformError)
     async def platform_error(connection: HTTPConnection, error: PlatformError) -> JSONResponse:
-        answer = _answer(error)
-        if isinstance(connection, WebSocket):
-            # Refused before it was accepted, so that the client sees status and reason.
-            await connection.send_denial_response(answer)
-        return answer
+        return await _answered(connection, error)
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -46,16 +57,17 @@ def install_error_handlers(app: FastAPI) -> None:
         return _answer(_from_http(request, error))
 
     @app.exception_handler(RPCError)
-    async def temporal_error(request: Request, error: RPCError) -> JSONResponse:
-        if error.status not in _TEMPORAL_AWAY:
+    async def temporal_error(connection: HTTPConnection, error: RPCError) -> JSONResponse:
+        if error.status not in _TEMPORAL_TROUBLE:
             raise error
-        return _answer(Unavailable("Temporal cannot be reached", part="temporal"))
+        log.warning("temporal_away", status=error.status.name, error=error.message)
+        return await _answered(connection, Unavailable("Temporal cannot be reached", part="temporal"))
 
     @app.exception_handler(RuntimeError)
-    async def temporal_not_yet_reached(request: Request, error: RuntimeError) -> JSONResponse:
+    async def temporal_not_yet_reached(connection: HTTPConnection, error: RuntimeError) -> JSONResponse:
         if not _lazily_unconnected(error):
             raise error
-        return _answer(Unavailable("Temporal cannot be reached yet", part="temporal"))
+        return await _answered(connection, Unavailable("Temporal cannot be reached yet", part="temporal"))
 
 
 def problems_of(errors: list[Any]) -> list[dict[str, Any]]:
@@ -103,6 +115,14 @@ def _methods_of(request: Request) -> list[str]:
         if route.methods and compile_path(route.path or "")[0].match(path):
             methods |= route.methods
     return sorted(methods)
+
+
+async def _answered(connection: HTTPConnection, error: PlatformError) -> JSONResponse:
+    answer = _answer(error)
+    if isinstance(connection, WebSocket):
+        # Refused before it was accepted, so that the client sees status and reason.
+        await connection.send_denial_response(answer)
+    return answer
 
 
 def _answer(error: PlatformError) -> JSONResponse:

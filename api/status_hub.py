@@ -43,6 +43,8 @@ class _Watch:
 
     outboxes: set[Outbox] = field(default_factory=set)
     record: TaskRecord | None = None
+    shown: TaskView | None = None
+    """The newest state that was told."""
     last: str | None = None
     """The newest message that was sent, for those who come later."""
     watcher: asyncio.Task[None] | None = None
@@ -150,6 +152,11 @@ class StatusHub:
         if watch.record is None:
             return None
         view = await self._reader.view(watch.record, running=running)
+        if view.stale and watch.shown is not None:
+            # What was told before is newer than the record, which follows the workflow.
+            view = watch.shown.model_copy(update={"stale": True})
+        else:
+            watch.shown = view
         message = render_update(view)
         if message != watch.last:
             watch.last = message

@@ -24,7 +24,8 @@ class Catalogue:
     """The lists of all servers.
 
     Once anything was listed of a slug, its upstreams are watched: when one says that a list changed, that
-    list is read anew. So they are when a replica is new, which may be of another version.
+    list is read anew. So are all that were read before the watch heard anything, as they may have changed
+    meanwhile, and all when a replica is new, which may be of another version.
     """
 
     def __init__(self, relay: Relay, grace: float) -> None:

@@ -1,7 +1,7 @@
 """Which endpoints' lists have changed, for the clients that want to hear of it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,13 +16,14 @@ LISTS: Final = (TOOLS_CHANGED, PROMPTS_CHANGED, RESOURCES_CHANGED)
 class _Follower:
     """What one client was not told yet."""
 
-    def __init__(self, regrouped: asyncio.Event | None) -> None:
+    def __init__(self, methods: Collection[str], regrouped: asyncio.Event | None) -> None:
+        self.methods = methods
         self.regrouped = regrouped
         self.pending: list[str] = []
         self.told = asyncio.Event()
 
     def tell(self, method: str) -> None:
-        if method not in self.pending:
+        if method in self.methods and method not in self.pending:
             self.pending.append(method)
             self.told.set()
 
@@ -36,18 +37,30 @@ class News:
         catalogue.on_change(self._list_changed)
         groups.on_change(self._group_changed)
 
-    async def follow(self, endpoint: str, notify: Notify, regrouped: asyncio.Event | None = None) -> None:
+    async def follow(
+        self,
+        endpoint: str,
+        notify: Notify,
+        regrouped: asyncio.Event | None = None,
+        *,
+        methods: Collection[str] = LISTS,
+        first: dict[str, Any] | None = None,
+    ) -> None:
         """Send a notification whenever a list of this endpoint has changed; runs until cancelled.
 
         Args:
             endpoint: Whose lists these are.
             notify: Sends it.
             regrouped: Set whenever the endpoint's group is another than it was.
+            methods: The notifications that are wanted.
+            first: Sent before all others; what changes from before it was sent on is told after it.
         """
-        follower = _Follower(regrouped)
+        follower = _Follower(methods, regrouped)
         followers = self._followers.setdefault(endpoint, set())
         followers.add(follower)
         try:
+            if first is not None:
+                await notify(first)
             while True:
                 await follower.told.wait()
                 follower.told.clear()

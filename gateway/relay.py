@@ -201,13 +201,17 @@ class Relay:
         """Choose an upstream that was not tried; where there is none, wait a moment for one."""
         while True:
             now, balancer = time.monotonic(), trip.live.balancer
-            member = balancer.other(trip.tried, now) if trip.live.upstreams else None
-            # Asking those again that do not answer is what makes an outage worse.
-            if member is not None and (
-                not trip.waited or now >= member.rests_until or balancer.may_retry(now)
-            ):
-                return member
+            if now >= trip.deadline:
+                raise trip.error  # nobody waits for the answer any more
             left = min(trip.deadline, trip.failed_at + self._recovery_wait) - now
+            member = balancer.other(trip.tried, now) if trip.live.upstreams else None
+            # Asking those again that do not answer is what makes an outage worse. Where the gateway stood
+            # still, the wait of many calls is over at once: what they try then is within the budget, too.
+            if member is not None:
+                rested = left > 0 and now >= member.rests_until
+                if not trip.waited or rested or balancer.may_retry(now):
+                    return member
+                balancer.released(member, now, now)  # if it was a probe, another call is
             if left <= 0:
                 raise trip.error
             trip.live = await self._arrivals.change(trip.live, min(_PAUSE, left))

@@ -19,13 +19,10 @@ async def serve_subscription(request: ClientRequest, news: News) -> dict[str, An
     asked = wanted if isinstance(wanted, dict) else {}
     honoured = {flag: True for flag in _FLAGS if asked.get(flag) is True}
     methods = {_FLAGS[flag] for flag in honoured}
-    channel = request.channel
-
-    async def notify(message: dict[str, Any]) -> None:
-        if message["method"] in methods:
-            await channel.notify(message)
-
-    acknowledged = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged"}
-    await channel.notify({**acknowledged, "params": {"notifications": honoured}})
-    await news.follow(request.endpoint, notify)
+    acknowledged = {
+        "jsonrpc": "2.0",
+        "method": "notifications/subscriptions/acknowledged",
+        "params": {"notifications": honoured},
+    }
+    await news.follow(request.endpoint, request.channel.notify, methods=methods, first=acknowledged)
     return {"resultType": "complete"}

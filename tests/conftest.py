@@ -28,6 +28,7 @@ from tests.platform import RunningPlatform, quick_settings, running_platform
 from tests.waiting import in_one_task
 
 pytest_plugins = [
+    "tests.faults",
     "tests.garbage",
     "tests.open_sockets",
     "tests.services.docker",

@@ -1,10 +1,12 @@
 """A whole platform inside the test process, on real sockets, and clients to talk to it."""
 
+import itertools
+import random
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import httpx
@@ -125,7 +127,9 @@ class RunningPlatform:
 
     def caller(self) -> Caller:
         """Open a client without a credential."""
-        client = Caller(base_url=self.url, timeout=PATIENCE, trust_env=False)
+        # What was idle for long is not used again: after five seconds the server closes it.
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2)
+        client = Caller(base_url=self.url, timeout=PATIENCE, trust_env=False, limits=limits)
         self._clients.append(client)
         return client
 
@@ -160,11 +164,16 @@ class RunningPlatform:
             await client.aclose()
 
 
+_PORTS: Final = itertools.cycle(random.sample(range(20_000, 32_000), 12_000))
+"""Below those from which the system serves outgoing connections, of which there are many."""
+
+
 def free_port() -> int:
-    """Give a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """Give a free port, another one each time, that stays ours while nobody listens on it."""
+    while True:
+        port = next(_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def quick_settings(folder: Path) -> Settings:

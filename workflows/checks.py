@@ -18,6 +18,7 @@ from mcp_platform.contracts.checks import (
     TrialOutcome,
     TrialReport,
 )
+from workflows.cancelling import end_if, is_cancelled
 from workflows.failures import reason_of
 from workflows.policies import BUILDING_DRAFT, READING, trying
 
@@ -79,6 +80,7 @@ async def _tried(order: TrialOrder) -> TrialReport:
         return report
     try:
         image = await workflow.execute_activity_method(ImageActivities.build_draft, order, **BUILDING_DRAFT)
+        end_if(is_cancelled())
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise
@@ -89,14 +91,16 @@ async def _tried(order: TrialOrder) -> TrialReport:
 
 async def _attempt(order: TrialOrder) -> TrialReport:
     try:
-        return await workflow.execute_activity_method(
+        report = await workflow.execute_activity_method(
             CheckActivities.try_server, order, **trying(order.patience)
         )
+        end_if(is_cancelled())
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise
         reason = f"the trial could not be carried out: {reason_of(error)}"
         return TrialReport(outcome=TrialOutcome.NOT_TRIED, reason=reason)
+    return report
 
 
 async def look_up(question: PackageQuestion) -> PackageFinding:

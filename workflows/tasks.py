@@ -1,14 +1,14 @@
 """What every task's workflow shares: one status, one query, one recorded outcome."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, is_cancelled_exception
 
 from activities.tasks import TaskActivities
 from mcp_platform.contracts.tasks import TaskOutcome, TaskState, TaskStatus
+from workflows.cancelling import CANCELLATIONS, are_heard, end_if, is_cancelled
 from workflows.failures import reason_of
 from workflows.policies import QUICK
 
@@ -33,8 +33,12 @@ class TaskWorkflow:
         try:
             await workflow.execute_activity_method(TaskActivities.begin, workflow.info().workflow_id, **QUICK)
             result = await steps()
-        except (ActivityError, asyncio.CancelledError) as error:
+            end_if(is_cancelled())
+        except CANCELLATIONS as error:
+            if isinstance(error, ChildWorkflowError) and not are_heard():
+                raise
             if is_cancelled_exception(error):
+                self._drop_requests()
                 # The workflow's own cancellation has been delivered; what follows runs undisturbed.
                 await self._conclude(TaskState.CANCELLED, "Cancelled")
                 raise
@@ -47,6 +51,9 @@ class TaskWorkflow:
     def _closing(self, result: dict[str, Any]) -> str:
         """Say in a few words what came of the task."""
         return "Completed"
+
+    def _drop_requests(self) -> None:
+        """Forget what else was asked of the task until it was cancelled: that is cancelled with it."""
 
     async def _conclude(
         self,

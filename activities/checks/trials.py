@@ -38,7 +38,7 @@ logger = structlog.get_logger(__name__)
 _NAMESPACE: Final = UUID("5b7d0b36-8f0c-4f4e-9c0e-6a4d0d9d7c11")
 _ASKED_AGAIN: Final = 0.2
 _MEASURED_EVERY: Final = 1.0
-_LAST_WORD: Final = 1.0
+_LAST_WORD: Final = 3.0
 """Seconds for which a server that failed may still be seen to have ended, and say why."""
 _LONGEST_REMOTE: Final = 30.0
 _LEAST_CPU: Final = 30.0

@@ -9,10 +9,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+import structlog
+
 from activities.checks.sandboxes import NotTried
+from mcp_platform.errors import Unavailable
 
 if TYPE_CHECKING:
     from storage.cache.trials import RunningTrials
+
+logger = structlog.get_logger(__name__)
 
 _LONGEST_WAIT: Final = 120.0
 """Seconds that a trial waits until fewer of its owner's go on."""
@@ -39,6 +44,18 @@ class Turns:
         Raises:
             NotTried: Too many went on for too long.
         """
+        keeping: asyncio.Task[None] | None = None
+        try:
+            await self._begin(owner_id, replica_id)
+            keeping = asyncio.create_task(self._keep(owner_id, replica_id))
+            yield
+        finally:
+            if keeping is not None:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+            await asyncio.shield(self._end(owner_id, replica_id))
+
+    async def _begin(self, owner_id: UUID, replica_id: UUID) -> None:
         deadline = time.monotonic() + _LONGEST_WAIT
         while not await self._trials.begin(owner_id, replica_id, self._most):
             if time.monotonic() > deadline:
@@ -48,15 +65,16 @@ class Turns:
             # Each at times of its own: of two that ask at once none gets the last place.
             await asyncio.sleep(_ASKED_AGAIN + (replica_id.int % 100) / 500)
 
-        async def keep() -> None:
-            while True:
-                await asyncio.sleep(_KEPT_EVERY)
+    async def _keep(self, owner_id: UUID, replica_id: UUID) -> None:
+        while True:
+            await asyncio.sleep(_KEPT_EVERY)
+            try:
                 await self._trials.keep(owner_id, replica_id)
+            except Unavailable:
+                logger.warning("trial_not_kept", replica_id=str(replica_id))  # the next word may be in time
 
-        keeping = asyncio.create_task(keep())
+    async def _end(self, owner_id: UUID, replica_id: UUID) -> None:
         try:
-            yield
-        finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
-            await asyncio.shield(self._trials.end(owner_id, replica_id))
+            await self._trials.end(owner_id, replica_id)
+        except Unavailable:
+            logger.warning("trial_not_ended", replica_id=str(replica_id))  # it ends by itself

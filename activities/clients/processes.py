@@ -23,6 +23,8 @@ from mcp_platform.variables import Mask
 logger = structlog.get_logger(__name__)
 
 _LISTEN_TIMEOUT = 20.0
+_KILLED_WITHIN = 10.0
+_LAST_WORDS = 2.0
 _START_SHARE = 0.9
 """The runner gives up a little before we do, as it knows better why."""
 
@@ -69,7 +71,7 @@ class RunningProcess:
     async def last_words(self) -> None:
         """Read what is still in the pipes of a group that has ended, as far as a moment allows."""
         if self._drains:
-            await asyncio.wait(self._drains, timeout=1.0)
+            await asyncio.wait(self._drains, timeout=_LAST_WORDS)
 
     async def usage(self) -> Usage | None:
         """Measure its process group; None once nothing of it is left."""
@@ -216,7 +218,7 @@ class ProcessDriver:
 
     async def _why_not(self, running: RunningProcess) -> str:
         with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(1.0 + _LAST_WORDS):
                 return await running.exited()
         return f"the runner did not listen within {_LISTEN_TIMEOUT:.0f} s"
 
@@ -241,12 +243,20 @@ class ProcessDriver:
     async def _end(self, groups: set[int]) -> None:
         """Ask nicely, wait for the grace time, then kill; whole groups, as servers have children."""
         _signal_groups(groups, signal.SIGTERM)
-        deadline = time.monotonic() + self._stop_grace
-        while await asyncio.to_thread(_any_lives, groups):
-            if time.monotonic() > deadline:
-                break
-            await asyncio.sleep(0.05)
-        _signal_groups(groups, signal.SIGKILL)
+        if not await _gone(groups, self._stop_grace):
+            _signal_groups(groups, signal.SIGKILL)
+            # Nothing of it may run any more when we return, and a busy kernel takes its time.
+            await _gone(groups, _KILLED_WITHIN)
+
+
+async def _gone(groups: set[int], within: float) -> bool:
+    """Wait until no process of these groups lives; whether that was so within these seconds."""
+    deadline = time.monotonic() + within
+    while await asyncio.to_thread(_any_lives, groups):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.05)
+    return True
 
 
 def _marker_of(process: psutil.Process) -> str:

@@ -48,12 +48,13 @@ class Health:
     async def first_answer(self, order: ReplicaOrder, running: RunningReplica) -> str | None:
         """Wait until the replica answers; None, or why it did not within its patience."""
         exited = asyncio.create_task(running.exited())
-        answered = asyncio.create_task(self._until_healthy(order, running))
+        faults: list[str] = []
+        answered = asyncio.create_task(self._until_healthy(order, running, faults))
         try:
             async with asyncio.timeout(order.patience + 1.0):
                 await asyncio.wait({exited, answered}, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
-            return f"it did not answer within {order.patience:g} s"
+            return ": ".join([f"it did not answer within {order.patience:g} s", *faults])
         finally:
             exited.cancel()
             answered.cancel()
@@ -101,7 +102,9 @@ class Health:
                 failures = 0
                 self._usage.answered(order, running)
 
-    async def _until_healthy(self, order: ReplicaOrder, running: RunningReplica) -> str | None:
+    async def _until_healthy(
+        self, order: ReplicaOrder, running: RunningReplica, faults: list[str]
+    ) -> str | None:
         loop = asyncio.get_running_loop()
         started, noted = loop.time(), ""
         while True:
@@ -110,6 +113,7 @@ class Health:
             except LastingFault as fault:
                 return str(fault)
             except ReplicaFault as fault:
+                faults[:] = [str(fault)]
                 waited = loop.time() - started
                 if waited >= order.patience:
                     return f"it did not answer within {order.patience:g} s: {fault}"

@@ -18,6 +18,8 @@ _SMART = "smart"
 class Advertised:
     """Endpoints by name.
 
+    Readings follow one another under a lock, so an older one never replaces a newer one.
+
     Args:
         database: Where policies and groups are.
         smart: Whether `/mcp/smart` is one of them.
@@ -27,6 +29,7 @@ class Advertised:
         self._database = database
         self._always = frozenset({_SMART}) if smart else frozenset()
         self._endpoints = self._always
+        self._reading = asyncio.Lock()
 
     def __contains__(self, endpoint: str | None) -> bool:
         """Tell whether clients of this endpoint are told."""
@@ -34,10 +37,11 @@ class Advertised:
 
     async def refresh(self) -> frozenset[str]:
         """Read anew, and give all."""
-        async with self._database.read() as session:
-            found = await OAuthEndpointRepository(session).advertised()
-        self._endpoints = found | self._always
-        return self._endpoints
+        async with self._reading:
+            async with self._database.read() as session:
+                found = await OAuthEndpointRepository(session).advertised()
+            self._endpoints = found | self._always
+            return self._endpoints
 
     async def follow(self, cache: Redis) -> None:
         """Read anew when something changes; runs until cancelled."""

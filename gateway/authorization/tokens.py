@@ -34,12 +34,16 @@ class _Held:
 
 
 class HeldTokens:
-    """Tokens by server, and by whose they are; None stands for all callers."""
+    """Tokens by server, and by whose they are; None stands for all callers.
+
+    Readings follow one another under a lock, so an older one never replaces a newer one.
+    """
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
         self._sealer = sealer
         self._held: dict[_Server, dict[UUID | None, _Held]] = {}
+        self._reading = asyncio.Lock()
         self.personal: frozenset[UUID] = frozenset()
         """The MCPs for which some user has a token of their own."""
 
@@ -59,20 +63,10 @@ class HeldTokens:
 
     async def refresh(self, mcp_id: UUID | None = None) -> None:
         """Read one MCP's tokens anew, or all."""
-        async with self._database.read() as session:
-            found = await UpstreamAuthorizationRepository(session).active(mcp_id)
-        fresh: dict[_Server, dict[UUID | None, _Held]] = {}
-        for kept in sorted(found, key=lambda each: each.authorization.created_at):
-            held = self._open(kept)
-            if held is not None:
-                own = kept.authorization
-                fresh.setdefault((own.mcp_id, own.server), {})[own.user_id] = held
-        if mcp_id is not None:
-            fresh |= {key: held for key, held in self._held.items() if key[0] != mcp_id}
-        self._held = fresh
-        self.personal = frozenset(
-            key[0] for key, held in fresh.items() if any(user_id is not None for user_id in held)
-        )
+        async with self._reading:
+            async with self._database.read() as session:
+                found = await UpstreamAuthorizationRepository(session).active(mcp_id)
+            self._put(found, mcp_id)
 
     async def follow(self, cache: Redis) -> None:
         """Read anew whatever a message names; runs until cancelled."""
@@ -91,6 +85,20 @@ class HeldTokens:
         except Exception:
             # The tokens that we have are better than none, and we ask again.
             log.exception("upstream_tokens_not_read")
+
+    def _put(self, found: list[SealedAuthorization], mcp_id: UUID | None) -> None:
+        fresh: dict[_Server, dict[UUID | None, _Held]] = {}
+        for kept in sorted(found, key=lambda each: each.authorization.created_at):
+            held = self._open(kept)
+            if held is not None:
+                own = kept.authorization
+                fresh.setdefault((own.mcp_id, own.server), {})[own.user_id] = held
+        if mcp_id is not None:
+            fresh |= {key: held for key, held in self._held.items() if key[0] != mcp_id}
+        self._held = fresh
+        self.personal = frozenset(
+            key[0] for key, held in fresh.items() if any(user_id is not None for user_id in held)
+        )
 
     def _open(self, kept: SealedAuthorization) -> _Held | None:
         own = kept.authorization

@@ -16,7 +16,14 @@ from gateway.front.answers import Answer
 from gateway.front.asks import check_offer
 from gateway.requests import ClientRequest
 from mcp_platform.names import Channel
-from mcp_platform.wire import CAPABILITIES_KEY, CLIENT_INFO_KEY, INTERNAL_ERROR, INVALID_PARAMS, RpcError
+from mcp_platform.wire import (
+    CAPABILITIES_KEY,
+    CLIENT_INFO_KEY,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    REQUEST_TIMEOUT,
+    RpcError,
+)
 
 _PREFIX: Final = "mcp-platform."
 _PATIENCE: Final = 300.0
@@ -26,7 +33,8 @@ _MOST_OF_ONE: Final = 50
 """Calls of one caller that wait for its answers; all without a credential are one."""
 
 _ELSEWHERE: Final = 2.0
-"""Seconds in which the process that keeps a call says so."""
+"""Seconds in which the process that keeps a call says so. It is given the answers only then: one that says
+so too late does nothing more of a call that its client was told to send again."""
 
 Tell = Callable[[Channel, dict[str, Any]], Awaitable[None]]
 AnswerRequest = Callable[[ClientRequest], Awaitable[dict[str, Any]]]
@@ -108,13 +116,14 @@ class _Round:
 class Rounds:
     """The calls that wait for their clients' answers.
 
-    A client may come back to another process than the one that keeps its call: that one is told what it
-    says, and sends here what comes of it.
+    A client may come back to another process than the one that keeps its call. Then all are asked who
+    keeps it; that one is told what the client says, and sends here what comes of it.
     """
 
     def __init__(self, answer: AnswerRequest, tell: Tell) -> None:
         self._answer_request = answer
         self._tell = tell
+        self._name = token_hex(8)
         self._parked: dict[str, _Round] = {}
         self._elsewhere: dict[str, asyncio.Queue[dict[str, Any]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,13 +147,22 @@ class Rounds:
     async def hear(self, data: dict[str, Any]) -> None:
         """Take in what another process says of rounds."""
         if "round" in data:
-            call = self._resume(str(data["round"]), str(data.get("whose")), data.get("answers") or {})
-            if call is not None:
-                task = asyncio.ensure_future(self._serve_another(call, str(data.get("reply"))))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            await self._hear_client(data)
         elif (waiting := self._elsewhere.get(str(data.get("reply")))) is not None:
             waiting.put_nowait(data)
+
+    async def _hear_client(self, data: dict[str, Any]) -> None:
+        """Take in what a client says that came back to another process."""
+        state, whose = str(data["round"]), str(data.get("whose"))
+        away = _Away(self._tell, str(data.get("reply")))
+        if "answers" not in data:
+            if self._find(state, whose) is not None:
+                await away.say({"keeper": self._name})
+        elif data.get("keeper") == self._name:
+            call = self._resume(state, whose, data["answers"])
+            task = asyncio.ensure_future(self._serve_another(call, away))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """End the calls that wait."""
@@ -174,9 +192,13 @@ class Rounds:
         call.expiry = asyncio.get_running_loop().call_later(_PATIENCE, self._expire, state)
         return {"resultType": "input_required", "inputRequests": call.questions(), "requestState": state}
 
-    def _resume(self, state: str, whose: str, answers: dict[str, Any]) -> _Round | None:
+    def _find(self, state: str, whose: str) -> _Round | None:
         call = self._parked.get(state)
-        if call is None or _whose(call.request) != whose:
+        return call if call is not None and _whose(call.request) == whose else None
+
+    def _resume(self, state: str, whose: str, answers: dict[str, Any]) -> _Round | None:
+        call = self._find(state, whose)
+        if call is None:
             return None
         del self._parked[state]
         if call.expiry is not None:
@@ -195,15 +217,14 @@ class Rounds:
     ) -> dict[str, Any]:
         reply = token_hex(12)
         heard = self._elsewhere[reply] = asyncio.Queue()
-        patience = _ELSEWHERE
+        asked = {"round": state, "whose": whose, "reply": reply}
         try:
-            await self._tell(
-                Channel.SESSIONS, {"round": state, "whose": whose, "answers": answers, "reply": reply}
-            )
+            await self._tell(Channel.SESSIONS, asked)
+            keeper = (await _next(heard, _ELSEWHERE, _unknown())).get("keeper")
+            await self._tell(Channel.SESSIONS, {**asked, "keeper": keeper, "answers": answers})
+            silent = RpcError(REQUEST_TIMEOUT, "nothing is known of what became of this call")
             while True:
-                async with asyncio.timeout(patience):
-                    data = await heard.get()
-                patience = _PATIENCE  # somebody has it
+                data = await _next(heard, _PATIENCE, silent)
                 if "event" in data:
                     await answer.event(data["event"])
                 elif "error" in data:
@@ -211,18 +232,14 @@ class Rounds:
                 elif "result" in data:
                     found: dict[str, Any] = data["result"]
                     return found
-        except TimeoutError:
-            raise RpcError(
-                INVALID_PARAMS, "requestState is not known, or not any more: send the request without it"
-            ) from None
         finally:
             del self._elsewhere[reply]
 
-    async def _serve_another(self, call: _Round, reply: str) -> None:
+    async def _serve_another(self, call: _Round | None, away: "_Away") -> None:
         """Go on with a call whose client came back to another process."""
-        away = _Away(self._tell, reply)
-        await away.say({})
         try:
+            if call is None:
+                raise _unknown()  # another request of the client went on with it meanwhile
             await away.say({"result": await self._go_on(call, away)})
         except RpcError as error:
             await away.say({"error": error.wire()})
@@ -242,6 +259,18 @@ class _Away:
     async def say(self, what: dict[str, Any]) -> None:
         """Tell the process that the client came back to."""
         await self._tell(Channel.SESSIONS, {"reply": self._reply, **what})
+
+
+async def _next(heard: asyncio.Queue[dict[str, Any]], within: float, silent: RpcError) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(within):
+            return await heard.get()
+    except TimeoutError:
+        raise silent from None
+
+
+def _unknown() -> RpcError:
+    return RpcError(INVALID_PARAMS, "requestState is not known, or not any more: send the request without it")
 
 
 def _caller(request: ClientRequest) -> str:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from secrets import token_urlsafe
+from secrets import token_hex, token_urlsafe
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -57,7 +57,7 @@ class SessionStore(Protocol):
 class LiveSession:
     """A session that this process serves; it is the session's own channel, too."""
 
-    __slots__ = ("_asks", "calls", "data", "stream", "used_at")
+    __slots__ = ("_asks", "calls", "data", "keeping", "stream", "used_at")
 
     def __init__(self, data: ClientSession, asks: Asks) -> None:
         self.data = data
@@ -68,6 +68,8 @@ class LiveSession:
         """Its standalone stream, if the client holds one open with this process."""
         self.calls: dict[str | int, Presence] | None = None
         """Its requests in flight, by their ids."""
+        self.keeping = asyncio.Lock()
+        """Held while it is written to where it is kept, or read from there."""
 
     @property
     def capabilities(self) -> Mapping[str, Any]:
@@ -142,6 +144,7 @@ class Sessions:
         self._most, self._most_of_one = most, most_of_one
         self._live: dict[str, LiveSession] = {}
         self._used: dict[str, str] = {}
+        self._name = token_hex(8)
         self.asks = Asks(self._pass_on)
 
     async def open(self, session: ClientSession) -> LiveSession:
@@ -189,9 +192,10 @@ class Sessions:
         Raises:
             Unavailable: It cannot be kept.
         """
-        live.data.changed = False
-        await self._store.put(live.data.id, live.owner, _encode(live.data))
-        await self._tell(Channel.SESSIONS, {"changed": live.data.id})
+        async with live.keeping:
+            live.data.changed = False
+            await self._store.put(live.data.id, live.owner, _encode(live.data))
+        await self._tell(Channel.SESSIONS, {"changed": live.data.id, "by": self._name})
 
     async def end(self, live: LiveSession) -> None:
         """End a session because its client says so.
@@ -226,7 +230,7 @@ class Sessions:
             self._drop(str(data["ended"]))
         elif "cancel" in data and (live := self._live.get(str(data["cancel"]))) is not None:
             self._cancel_here(live, data.get("request"))
-        elif "changed" in data:
+        elif "changed" in data and data.get("by") != self._name:
             await self._read_again(str(data["changed"]))
 
     async def tidy_forever(self) -> None:
@@ -307,18 +311,21 @@ class Sessions:
 
     async def _read_again(self, number: str) -> None:
         live = self._live.get(number)
-        if live is None or live.data.changed:
+        if live is None:
             return
-        try:
-            text = await self._store.get(number)
-        except Unavailable:
-            return  # what we have is the best there is
-        if text is None:
-            self._drop(number)
-            return
-        fresh = _decode(text)
-        for name in ("replicas", "upstream_sessions", "log_level", "subscriptions"):
-            setattr(live.data, name, getattr(fresh, name))
+        async with live.keeping:
+            try:
+                text = await self._store.get(number)
+            except Unavailable:
+                return  # what we have is the best there is
+            if text is None:
+                self._drop(number)
+                return
+            if live.data.changed:
+                return  # what a request has changed meanwhile is newer, and about to be kept
+            fresh = _decode(text)
+            for name in ("replicas", "upstream_sessions", "log_level", "subscriptions"):
+                setattr(live.data, name, getattr(fresh, name))
         if live.stream is not None:
             live.stream.nudge()
 

@@ -53,7 +53,7 @@ class RestLeg:
         """Refuse: an API says nothing of itself."""
         raise NotOffered("an API says nothing of itself")
 
-    async def hear_changes(self, channel: ClientChannel) -> None:
+    async def hear_changes(self, channel: ClientChannel, on_open: Callable[[], None]) -> None:
         """Refuse: the tools change with the configuration alone."""
         raise NotOffered("an API says nothing of itself")
 

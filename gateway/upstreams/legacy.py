@@ -26,9 +26,11 @@ from mcp_platform.wire import (
 _SESSION: Final = "Mcp-Session-Id"
 _LOST_CODES: Final = frozenset({INVALID_REQUEST, -32000, -32001})
 """Errors by which servers say that they do not know a session, where they do not answer with 404."""
+_PASSING: Final = frozenset({409, 429})
+"""Answers by which servers refuse a stream for now, such as while they take the former one to be open."""
 _UNOPENED: Final = head(ACCEPT)
 _COURTESY: Final = 2.0
-"""Seconds for messages whose answer nobody waits for."""
+"""Seconds for what does no harm where it does not happen."""
 
 
 class HttpSession:
@@ -66,6 +68,7 @@ class HttpSession:
         """Set once the standalone stream is open; None while nobody wants it."""
         if known is not None:
             self._take(*known)
+            self._generation = 1
 
     @property
     def alive(self) -> bool:
@@ -100,10 +103,8 @@ class HttpSession:
         if raw is None:
             return False
         version = str(raw.get("protocolVersion", LATEST_HANDSHAKE))
-        self._take(reply.response.header("mcp-session-id"), ServerDescription(Era.LEGACY, version, raw))
-        await self._post({"jsonrpc": "2.0", "method": "notifications/initialized"}, self._courtesy)
-        await self._restore_state()
-        self._opened(self)
+        number = reply.response.header("mcp-session-id")
+        await self._begin(number, ServerDescription(Era.LEGACY, version, raw))
         return True
 
     async def request(
@@ -130,8 +131,12 @@ class HttpSession:
             reply = await self._send(method, params, left, channel, headers)
         return reply.result()
 
-    async def hear(self, channel: ClientChannel) -> None:
+    async def hear(self, channel: ClientChannel, on_open: Callable[[], None] = lambda: None) -> None:
         """Forward what the server says outside of calls, until its stream ends.
+
+        Args:
+            channel: Where to.
+            on_open: Told once the stream is open.
 
         Raises:
             NotOffered: The server has no such stream.
@@ -141,6 +146,7 @@ class HttpSession:
             response = await self._open_stream()
             if response is not None:
                 opened.set()
+                on_open()
                 await self._follow(response, channel)
         finally:
             opened.set()
@@ -165,18 +171,13 @@ class HttpSession:
     async def tell(self, message: Message) -> None:
         """Send a notification, if the session is open; one that is lost does no harm."""
         if self._generation:
-            await self._post_quietly(message)
+            await self._post_quietly(message, self._exchange.limits.connect_timeout)
 
     async def close(self) -> None:
         """End it at the server, too; a server need not allow that."""
         number, self.id = self.id, None
-        if number is None:
-            return
-        try:
-            prepared = self._prepared
-            await self._exchange.send("DELETE", prepared, self._courtesy, self.profile.headers)
-        except (Unreachable, PlatformError):
-            return  # it forgets the session by itself, some time
+        if number is not None:
+            await self._end(self._prepared)
 
     async def release(self) -> None:
         """Do nothing: nothing is held here."""
@@ -198,6 +199,8 @@ class HttpSession:
             await self._renew(generation, limits.call_timeout)
             return None
         reply.check_status()
+        if reply.status in _PASSING:
+            raise UpstreamFailed(f"The MCP server opens no stream now: HTTP status {reply.status}")
         raise NotOffered(f"HTTP status {reply.status}")
 
     async def _follow(self, response: Response, channel: ClientChannel) -> None:
@@ -213,16 +216,37 @@ class HttpSession:
             conversation.end()
             response.close()
 
-    @property
-    def _courtesy(self) -> float:
-        return min(_COURTESY, self._exchange.limits.call_timeout)
+    async def _begin(self, number: str | None, description: ServerDescription) -> None:
+        """Finish the handshake, and tell the server what was told it before: or leave it all as it was."""
+        former = self.id, self._prepared
+        self._take(number, description)
+        try:
+            # Servers refuse requests before they have this.
+            initialized = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+            await self._post(initialized, self._exchange.limits.call_timeout)
+            await self._restore_state()
+        except BaseException:
+            half_open = self._prepared
+            self.id, self._prepared = former
+            if number:
+                self._spawn(self._end(half_open))
+            raise
+        self._generation += 1
+        self._opened(self)
+
+    async def _end(self, prepared: bytes) -> None:
+        """End the session of these headers at the server."""
+        timeout = min(_COURTESY, self._exchange.limits.call_timeout)
+        try:
+            await self._exchange.send("DELETE", prepared, timeout, self.profile.headers)
+        except (Unreachable, PlatformError):
+            return  # it forgets the session by itself, some time
 
     def _take(self, number: str | None, description: ServerDescription) -> None:
         self.id = number or None
         self.description = description
         sent = {**ACCEPT, "MCP-Protocol-Version": description.version}
         self._prepared = head({**sent, _SESSION: number} if number else sent)
-        self._generation += 1
         self._last_event = b""
 
     async def _renew(self, generation: int, timeout: float) -> None:
@@ -276,7 +300,7 @@ class HttpSession:
             if method != "initialize":
                 cancelled = {"requestId": flight.number, "reason": "the caller left"}
                 told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled}
-                self._spawn(self._post_quietly(told))
+                self._spawn(self._post_quietly(told, self._exchange.limits.connect_timeout))
             raise
         finally:
             conversation.end()
@@ -311,9 +335,9 @@ class HttpSession:
     async def _answer(self, message: Message) -> None:
         await self._post_quietly(message, self._exchange.limits.call_timeout)
 
-    async def _post_quietly(self, message: Message, timeout: float | None = None) -> None:
+    async def _post_quietly(self, message: Message, timeout: float) -> None:
         try:
-            await self._post(message, timeout or self._courtesy)
+            await self._post(message, timeout)
         except (Unreachable, PlatformError):
             return  # a courtesy; whoever waits for the call itself learns of the failure there
 

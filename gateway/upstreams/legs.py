@@ -77,8 +77,12 @@ class Leg(Protocol):
         """
         ...
 
-    async def hear_changes(self, channel: ClientChannel) -> None:
+    async def hear_changes(self, channel: ClientChannel, on_open: Callable[[], None]) -> None:
         """Forward what the server says to all, changes of lists, until its stream ends.
+
+        Args:
+            channel: Where to.
+            on_open: Told once the stream is open.
 
         Raises:
             NotOffered: The server has no such stream.
@@ -160,9 +164,9 @@ class LegacyLeg:
         with self._lasting.place():
             await self._own_of(session).hear(channel)
 
-    async def hear_changes(self, channel: ClientChannel) -> None:
+    async def hear_changes(self, channel: ClientChannel, on_open: Callable[[], None]) -> None:
         """Forward what the server says in the session that all may use."""
-        await self._first.hear(channel)
+        await self._first.hear(channel, on_open)
 
     async def tell(self, session: ClientSession, message: Message) -> None:
         """Pass a notification of the client on, where it has a session of its own."""

@@ -69,31 +69,42 @@ async def persist(
             await again()
 
 
+Tell = Callable[[Message], Awaitable[None]]
+
+
 class News:
     """What one server says to all: heard once, while anybody listens.
 
     Args:
-        hear: Opens the stream and tells of each message, until the stream ends.
+        hear: Opens the stream, says when it is open, and tells of each message, until the stream ends.
         lost: Gives what must be told when the stream has to be opened again.
     """
 
     def __init__(
         self,
-        hear: Callable[[Callable[[Message], Awaitable[None]]], Awaitable[None]],
-        lost: Callable[[], Awaitable[list[Message]]],
+        hear: Callable[[Tell, Callable[[], None]], Awaitable[None]],
+        lost: Callable[[], list[Message]],
     ) -> None:
         self._hear = hear
         self._lost = lost
-        self._listeners: dict[object, Callable[[Message], Awaitable[None]]] = {}
+        self._listeners: dict[object, tuple[Tell, Callable[[], None]]] = {}
         self._hearing: asyncio.Task[None] | None = None
+        self._is_open = False
 
-    async def listen(self, tell: Callable[[Message], Awaitable[None]]) -> None:
-        """Tell of each message until cancelled; return when the server says nothing of this kind."""
+    async def listen(self, tell: Tell, on_open: Callable[[], None] = lambda: None) -> None:
+        """Tell of each message until cancelled; return when the server says nothing of this kind.
+
+        Args:
+            tell: Told of each message.
+            on_open: Told whenever the stream is open: from then on nothing is missed.
+        """
         key = object()
-        self._listeners[key] = tell
+        self._listeners[key] = tell, on_open
         if self._hearing is None:
             self._hearing = asyncio.create_task(self._run())
         try:
+            if self._is_open:
+                on_open()
             await asyncio.wait({self._hearing})
         finally:
             del self._listeners[key]
@@ -110,14 +121,25 @@ class News:
 
     async def _run(self) -> None:
         async def again() -> None:
-            for message in await self._lost():
+            for message in self._lost():
                 await self._tell(message)
 
         try:
-            await persist(lambda: self._hear(self._tell), again)
+            await persist(self._hear_once, again)
         except NotOffered:
             return
 
+    async def _hear_once(self) -> None:
+        try:
+            await self._hear(self._tell, self._opened)
+        finally:
+            self._is_open = False
+
+    def _opened(self) -> None:
+        self._is_open = True
+        for _, on_open in list(self._listeners.values()):
+            on_open()
+
     async def _tell(self, message: Message) -> None:
-        for tell in list(self._listeners.values()):
+        for tell, _ in list(self._listeners.values()):
             await tell(message)

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -115,13 +115,13 @@ class ModernLeg:
         with self._exchange.lasting.place():
             await self._subscribe({"resourceSubscriptions": sorted(session.subscriptions)}, channel)
 
-    async def hear_changes(self, channel: ClientChannel) -> None:
+    async def hear_changes(self, channel: ClientChannel, on_open: Callable[[], None]) -> None:
         """Forward what the server says of its lists.
 
         Raises:
             NotOffered: It does not tell when they change.
         """
-        await self._subscribe({}, channel)
+        await self._subscribe({}, channel, on_open)
 
     async def tell(self, session: ClientSession, message: Message) -> None:
         """Do nothing: this era has no notifications of clients."""
@@ -132,13 +132,15 @@ class ModernLeg:
     async def close(self) -> None:
         """Do nothing: nothing is held."""
 
-    async def _subscribe(self, further: dict[str, Any], channel: ClientChannel) -> None:
+    async def _subscribe(
+        self, further: dict[str, Any], channel: ClientChannel, on_open: Callable[[], None] = lambda: None
+    ) -> None:
         wanted = {LISTEN_FLAGS[method]: True for method in list_changes(self.description)} | further
         if not wanted:
             raise NotOffered("it does not tell when its lists change")
         params = {"notifications": wanted, "_meta": envelope(CLIENT_INFO)}
         try:
-            await self._send("subscriptions/listen", params, None, _Older(channel), None)
+            await self._send("subscriptions/listen", params, None, _Older(channel, on_open), None)
         except RpcError as error:
             if error.code == METHOD_NOT_FOUND:
                 raise NotOffered(error.message) from None
@@ -186,11 +188,15 @@ class ModernLeg:
 class _Older(Muted):
     """Takes the frames of a `subscriptions/listen` stream, as clients of the older protocol know them."""
 
-    def __init__(self, channel: ClientChannel) -> None:
-        super().__init__(channel.notify, lambda method: method != "notifications/subscriptions/acknowledged")
+    def __init__(self, channel: ClientChannel, on_open: Callable[[], None]) -> None:
+        super().__init__(channel.notify)
+        self._on_open = on_open
 
     async def notify(self, message: Message) -> None:
-        """Forward a notification without the subscription's id."""
+        """Forward a notification without the subscription's id; the first says that the stream is open."""
+        if message["method"] == "notifications/subscriptions/acknowledged":
+            self._on_open()
+            return
         await super().notify(unstamp_subscription(message))
 
 

@@ -70,8 +70,12 @@ class ServerSession(Protocol):
         """Give the result of one request."""
         ...
 
-    async def hear(self, channel: ClientChannel) -> None:
+    async def hear(self, channel: ClientChannel, on_open: Callable[[], None] = lambda: None) -> None:
         """Forward what the server says outside of calls, until its stream ends.
+
+        Args:
+            channel: Where to.
+            on_open: Told once the stream is open.
 
         Raises:
             NotOffered: The server has no such stream.

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -100,13 +100,19 @@ class SseSession:
         left = max(timeout - (time.monotonic() - started), 0.001)
         return await self._ask(method, params, left, channel, headers)
 
-    async def hear(self, channel: ClientChannel) -> None:
-        """Forward what the server says outside of calls, until its stream ends."""
+    async def hear(self, channel: ClientChannel, on_open: Callable[[], None] = lambda: None) -> None:
+        """Forward what the server says outside of calls, until its stream ends.
+
+        Args:
+            channel: Where to.
+            on_open: Told once the stream is open.
+        """
         if not self._open:
             async with self._opening:
                 if not self._open:
                     await self._open_or_fail()
         self._hearers.append(channel)
+        on_open()
         try:
             await self._ended.wait()
         finally:

@@ -159,6 +159,7 @@ class Upstream:
     async def watch(self, on_change: Callable[[str], None]) -> None:
         """Tell which lists change, by the notification's method.
 
+        All of them are told of whenever the stream of changes is open: what changed before was not heard.
         Runs until cancelled; returns when the upstream is closed, or the server does not tell.
         """
 
@@ -166,8 +167,12 @@ class Upstream:
             if message["method"] in LISTEN_FLAGS:
                 on_change(message["method"])
 
+        def opened() -> None:
+            for message in self._missed():
+                on_change(message["method"])
+
         if not self._closed:
-            await self._news.listen(tell)
+            await self._news.listen(tell, opened)
 
     async def tell(self, session: ClientSession, message: Message) -> None:
         """Pass a notification of an older client on, such as that its roots changed.
@@ -198,14 +203,16 @@ class Upstream:
         except NotOffered:
             await self._news.listen(channel.notify)
 
-    async def _hear_changes(self, tell: Callable[[Message], Awaitable[None]]) -> None:
+    async def _hear_changes(
+        self, tell: Callable[[Message], Awaitable[None]], on_open: Callable[[], None]
+    ) -> None:
         leg = await self._open(self._limits.call_timeout)
         declared = list_changes(leg.description)
         if not declared:
             raise NotOffered("it does not tell when its lists change")
-        await leg.hear_changes(Muted(tell, lambda method: method in LISTEN_FLAGS))
+        await leg.hear_changes(Muted(tell, lambda method: method in LISTEN_FLAGS), on_open)
 
-    async def _missed(self) -> list[Message]:
+    def _missed(self) -> list[Message]:
         """Give what may have been missed while the stream was not open: a change of each list."""
         leg = self._leg
         methods = list_changes(leg.description) if leg is not None else []
@@ -258,7 +265,7 @@ class Upstream:
     async def _know_tools(self) -> None:
         try:
             await self._read_tools(_ANNOTATIONS_KEPT, self._limits.connect_timeout)
-        except (RpcError, Unreachable, UpstreamFailed, UpstreamTimedOut):
+        except (RpcError, Unreachable, PlatformError):
             self._know_until = time.monotonic() + _ASKED_AGAIN
 
     async def read_tools(self, timeout: float) -> None:

@@ -90,6 +90,8 @@ class Pin(Contract):
     changed_definition: dict[str, Any] | None = None
     """Without `changed_digest`: what was pinned before a change was accepted."""
     changed_at: Moment | None = None
+    decisions: int = 0
+    """How often somebody accepted or rejected a change: what was found before is settled then."""
 
     @property
     def former_digest(self) -> str | None:

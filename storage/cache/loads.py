@@ -13,8 +13,8 @@ from storage.cache.connection import AWAY
 
 log = structlog.get_logger(__name__)
 
-_KEPT: Final = 5
-"""Seconds after its last report for which a gateway counts as living."""
+_KEPT: Final = 10
+"""Seconds after its last report for which a gateway counts as living: it may stand still for a moment."""
 _KNOWN: Final = 3600
 """Seconds for which its name is remembered: far more than clocks of machines differ."""
 _GATEWAYS: Final = "mcp-platform.gateways"

@@ -53,7 +53,8 @@ class PolicyRepository(Repository[SessionT]):
             for row in await self._session.scalars(policies)
         }
         pinned: dict[UUID, builtins.list[Pin]] = {}
-        for pin in await self._session.scalars(pins):
+        # In one order, so that what has not changed is equal however it was asked for.
+        for pin in await self._session.scalars(pins.order_by(ToolPinRow.mcp_id, ToolPinRow.tool)):
             pinned.setdefault(pin.mcp_id, []).append(_pin(pin))
         for number, of_one in pinned.items():
             known = found.get(number, Governance(mcp_id=number))
@@ -111,6 +112,7 @@ class PolicyRepository(Repository[SessionT]):
             .where(
                 *_of(pin.mcp_id, pin.tool),
                 ToolPinRow.digest == pin.digest,
+                ToolPinRow.decisions == pin.decisions,
                 ToolPinRow.changed_digest.is_(None),
             )
             .values(changed_digest=digest, changed_definition=definition, changed_at=now)
@@ -144,7 +146,13 @@ class PolicyRepository(Repository[SessionT]):
         return bool(await changed_rows(self._session, update(ToolPinRow).where(*where).values(**_SETTLED)))
 
 
-_SETTLED: dict[str, Any] = {"changed_digest": None, "changed_definition": None, "changed_at": None}
+_SETTLED: dict[str, Any] = {
+    "changed_digest": None,
+    "changed_definition": None,
+    "changed_at": None,
+    # A gateway that missed the quarantine sees by it that there was one, and looks again.
+    "decisions": ToolPinRow.decisions + 1,
+}
 
 
 def _of(mcp_id: UUID, tool: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -40,3 +40,4 @@ class ToolPinRow(Base):
     changed_digest: Mapped[str | None] = mapped_column(String(64))
     changed_definition: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     changed_at: Mapped[datetime | None]
+    decisions: Mapped[int] = mapped_column(server_default="0")

@@ -70,6 +70,8 @@ async def started(
 ) -> AsyncIterator[Judging]:
     """Start the platform, once."""
     async with running_provider() as provider, local_registry() as registry:
+        # First, as it takes a while: the settings name a port that is free only now.
+        temporal = await new_namespace(temporal_environment.client)
         address = SecretStr(registry.url)
         settings = quick_settings(tmp_path_factory.mktemp("analysis")).model_copy(
             update={
@@ -77,7 +79,6 @@ async def started(
                 "packages": PackageSettings(pypi_url=address, npm_url=address),
             }
         )
-        temporal = await new_namespace(temporal_environment.client)
         async with in_one_task(running_platform(settings, temporal)) as platform:
             yield Judging(platform, provider, registry, await platform.admin())
 

@@ -14,7 +14,7 @@ from mcp_platform.contracts.models import EngineChoice
 from mcp_platform.names import Collection, TaskQueue
 from tests.analysis.conftest import POISONED_SERVER, Judging
 from tests.deployments.servers import LEAVES_AT_ONCE, TIME
-from tests.knowledge.documents import add, search
+from tests.knowledge.documents import add, indexed, search
 from tests.models.provider import answering, failing
 from tests.waiting import eventually
 from workflows.analysis import FeasibilityWorkflow
@@ -138,6 +138,8 @@ async def test_the_knowledge_base_is_searched(judging: Judging) -> None:
     text = "A gnomonicon tells the time of day by the shadow of the sun, for gardens and town halls."
     document_id = await add(judging.admin, title, text)
     asked = "Reads the gnomonicon by the shadow of the sun in gardens"
+    # Found by its words alone, as it is until its meaning is known, it scores too low to be told.
+    await indexed(judging.admin, document_id)
     await eventually(lambda: search(judging.admin, asked), lambda found: found["total"] > 0)
     verdict = await judging.verdict(asked)
     found = evidence_for(verdict, f"The knowledge base has {title!r}")

@@ -3,9 +3,14 @@
 import json
 import logging
 from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock
 
 import pytest
+from fastapi import FastAPI, WebSocket
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from temporalio.service import RPCError, RPCStatusCode
 
+from api.errors import install_error_handlers
 from tests.platform import RunningPlatform
 
 
@@ -155,3 +160,39 @@ async def test_a_moment_outside_the_calendar_is_answered_with_422(platform: Runn
     answer = await member.post("/api/v1/auth/api-keys", json=order)
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body", "expires_at"]
+
+
+@pytest.mark.parametrize(
+    ("status", "answered"),
+    [
+        (RPCStatusCode.UNAVAILABLE, 503),
+        (RPCStatusCode.RESOURCE_EXHAUSTED, 503),
+        (RPCStatusCode.UNKNOWN, 503),
+        (RPCStatusCode.INTERNAL, 503),
+        (RPCStatusCode.INVALID_ARGUMENT, 500),
+    ],
+)
+async def test_what_temporal_cannot_do_now_is_503_and_what_we_asked_wrongly_is_500(
+    platform: RunningPlatform, monkeypatch: pytest.MonkeyPatch, status: RPCStatusCode, answered: int
+) -> None:
+    caller = await platform.member()
+    fails = AsyncMock(side_effect=RPCError("in trouble", status, b""))
+    monkeypatch.setattr(platform.parts.temporal, "start_workflow", fails)
+    answer = await caller.post("/api/v1/analyze/feasibility", json={"config": {"name": "An idea"}})
+    assert answer.status_code == answered, answer.text
+    if answered == 503:
+        assert answer.json()["error_code"] == "SERVICE_UNAVAILABLE"
+        assert "Temporal" in answer.json()["detail"]
+
+
+async def test_a_websocket_is_refused_with_503_while_temporal_has_trouble() -> None:
+    app = FastAPI()
+    install_error_handlers(app)
+
+    @app.websocket("/ws")
+    async def socket(websocket: WebSocket) -> None:
+        raise RPCError("in trouble", RPCStatusCode.UNAVAILABLE, b"")
+
+    with pytest.raises(WebSocketDenialResponse) as refused, TestClient(app).websocket_connect("/ws"):
+        pass
+    assert refused.value.status_code == 503

@@ -11,16 +11,22 @@ from temporalio.testing import WorkflowEnvironment
 from mcp_platform.names import RouteClass
 from mcp_platform.settings import CacheSettings, LimitSettings, RateSettings
 from tests.platform import Caller, RunningPlatform, free_port, quick_settings, running_platform
-from tests.waiting import in_one_task
+from tests.waiting import PATIENCE, in_one_task
 
 LIMITS = LimitSettings(anonymous=60, user=40, admin=70, classes={RouteClass.WRITE: RateSettings(admin=5)})
 
 
 @pytest.fixture
 async def pair(
-    tmp_path_factory: pytest.TempPathFactory, redis_url: str, temporal_environment: WorkflowEnvironment
+    tmp_path_factory: pytest.TempPathFactory,
+    redis_url: str,
+    temporal_environment: WorkflowEnvironment,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[list[RunningPlatform]]:
     """Give two API processes' worth of platform, on one database and one Redis."""
+    # However slow the machine is: neither of them counts alone, nor asks Redis for the same once more.
+    monkeypatch.setattr("storage.cache.limits._PATIENCE", PATIENCE)
+    monkeypatch.setattr("storage.cache.connection._TIMEOUT", PATIENCE)
     cache = CacheSettings.model_validate({"url": redis_url})
     first = quick_settings(tmp_path_factory.mktemp("limits")).model_copy(
         update={"limits": LIMITS, "cache": cache}

@@ -13,7 +13,7 @@ from storage.sql.audit import AuditLog, AuditRepository
 from storage.sql.audit_check import AuditCheck
 from storage.sql.engine import Database
 from tests.audit.samples import SEALER, event
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 class FragileLog(AuditLog):
@@ -127,5 +127,5 @@ async def test_a_request_does_not_wait_for_ever(
 
     monkeypatch.setattr(audit_recorder, "_PATIENCE", 0.05)
     recorder = AuditRecorder(HangingLog(sqlite_database, SEALER))
-    async with asyncio.timeout(5), recorder.open():
+    async with asyncio.timeout(PATIENCE), recorder.open():
         await recorder.record(event())

@@ -17,6 +17,7 @@ from mcp_platform.contracts.loads import DeploymentLoad, LoadReport, ObserveOrde
 from mcp_platform.names import Channel
 from mcp_platform.settings import CacheSettings, Settings
 from storage.cache import Loads, listen, open_cache, publish
+from tests.waiting import eventually
 
 SCALING = Autoscaling(min=2, max=5, calls_in_flight=1, idle_after=60)
 
@@ -125,8 +126,12 @@ async def test_nobody_reads_while_nobody_observes(cache: Redis, room: Autoscalin
     asked = order()
     task = observing(room, asked)
     await report(cache, asked.deployment_id, in_flight=1)
-    await _read(room, 1)
-    assert room._gateways.reports
+
+    async def reports() -> list[LoadReport]:
+        return room._gateways.reports
+
+    # A reading that began before the report has ended without it.
+    await eventually(reports)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert room._gateways._observers == 0

@@ -27,6 +27,17 @@ async def counts(caller: Caller, *servers: Persons, calls: int = 12) -> list[int
     return [len(server.calls) - known for server, known in zip(servers, before, strict=True)]
 
 
+async def all_quiet(platform: Platform, busy: int = 0) -> None:
+    """Wait until no more connections than these carry anything: tools are read beside the first call."""
+    http = platform.gateway._opener.http
+    (upstream,) = platform.gateway._routes.find("mcp-server-v6").upstreams
+
+    async def quiet() -> bool:
+        return upstream.repeatable("wait") is not None and http.open - http.idle == busy
+
+    await eventually(quiet)
+
+
 async def actions(platform: Platform) -> list[tuple[str, str, dict[str, Any]]]:
     """Read what the audit log says of the gateway."""
     async with platform.stores.read() as rows:
@@ -205,6 +216,7 @@ async def test_connections_are_dropped_and_opened_anew(
     platform: Platform, caller: Caller, admin: Caller
 ) -> None:
     await caller.call("getPersonById", {"id": 1})
+    await all_quiet(platform)
     before = platform.gateway._opener.http.open
     assert before >= 1
     status, answer = await admin.ask("POST", "/mcp/bridge/admin/connections/reset")
@@ -228,6 +240,7 @@ async def test_a_connection_that_is_in_use_is_dropped_when_it_carries_nothing_an
         return server.running == 1
 
     await eventually(under_way)
+    await all_quiet(platform, busy=1)
     http = platform.gateway._opener.http
     former = set(http._open)
     await admin.ask("POST", "/mcp/bridge/admin/connections/reset")
@@ -245,10 +258,21 @@ async def test_more_connections_than_may_be_are_refused_early(
     platform: Platform, caller: Caller, server: Persons, admin: Caller
 ) -> None:
     await caller.call("getPersonById", {"id": 1})
+    await all_quiet(platform)
     await admin.ask("PUT", CONFIG, {"connectionPool": {"maxConnections": 2}})
-    calls = [{"toolName": "wait", "timeout": 1500}] * 5
-    _, answer = await caller.ask("POST", "/mcp/smart/batch", {"calls": calls})
-    codes = [each["error"]["code"] for each in answer["data"]["results"]]
-    assert sorted(codes) == ["REQUEST_TIMEOUT"] * 2 + ["SERVICE_UNAVAILABLE"] * 3
+    calling = [asyncio.create_task(caller.call("wait")) for _ in range(5)]
+
+    async def refused() -> int:
+        return sum(each.done() for each in calling)
+
+    async def under_way() -> int:
+        return server.running
+
+    await eventually(refused, lambda seen: seen == 3)
+    await eventually(under_way, lambda seen: seen == 2)
+    server.release.set()
+    answers = [answer for _, answer in await asyncio.gather(*calling)]
+    codes = [each["error"]["code"] for each in answers if not each["success"]]
+    assert codes == ["SERVICE_UNAVAILABLE"] * 3
     assert server.most_at_once == 2
     assert (await caller.call("getPersonById", {"id": 1}))[0] == 200

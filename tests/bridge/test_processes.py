@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -20,11 +21,15 @@ from mcp_platform.settings import CacheSettings, Settings, SqlSettings
 from storage.stores import Stores, open_stores
 from tests.bridge.conftest import Caller
 from tests.bridge.persons import Persons, persons
-from tests.end_to_end.programs import Running, lasting_port
+from tests.end_to_end.programs import START_PATIENCE, Running
 from tests.gateway.conftest import Platform
+from tests.platform import free_port
 from tests.waiting import eventually, in_one_task
 
+pytestmark = pytest.mark.timeout(300)
+
 CONFIG = "/mcp/bridge/config"
+SECOND = "/mcp/bridge/admin/services/mcp-server-v6/instances/mcp-server-v6-002"
 COMES_WITH = {
     "loadBalancer": {"algorithm": "WEIGHTED_ROUND_ROBIN", "healthCheckInterval": 5},
     "connectionPool": {"maxConnections": 1000, "connectionTimeout": 5000},
@@ -61,7 +66,7 @@ class Gateways:
         self._folder = folder
         self._redis_url = redis_url
         self._running: dict[str, Running] = {}
-        self.ports = {name: lasting_port() for name in ("one", "other")}
+        self.ports = {name: free_port() for name in ("one", "other")}
         self.key = ""
 
     @property
@@ -97,7 +102,7 @@ class Gateways:
             except aiohttp.ClientError:
                 return False
 
-        await eventually(answers)
+        await eventually(answers, within=START_PATIENCE)
         return caller
 
     def said(self, name: str) -> str:
@@ -152,6 +157,17 @@ async def pair(
         yield running
 
 
+async def both_known(caller: Caller) -> dict[str, Any]:
+    """Wait until a gateway knows of both: one that stood still counts as gone for a moment."""
+
+    async def status() -> dict[str, Any]:
+        _, answer = await caller.ask("GET", "/mcp/bridge/connections/status")
+        found: dict[str, Any] = answer
+        return found
+
+    return await eventually(status, lambda seen: len(seen["gateways"]) == 2)
+
+
 async def test_what_is_changed_at_one_gateway_holds_at_both_and_after_a_restart(pair: Pair) -> None:
     gateways, (_, second) = pair.gateways, pair.servers
     one, other = await gateways.at("one"), await gateways.at("other")
@@ -161,31 +177,31 @@ async def test_what_is_changed_at_one_gateway_holds_at_both_and_after_a_restart(
         "connectionPool": {"maxConnections": 77, "connectionTimeout": 2500},
     }
     assert await one.ask("PUT", CONFIG, change) == (200, change)
-    await eventually(lambda: other.ask("GET", CONFIG), lambda seen: seen == (200, change), 5)
+    await eventually(lambda: other.ask("GET", CONFIG), lambda seen: seen == (200, change))
     _, seen = await other.ask("GET", "/mcp/bridge/metrics/loadbalancing")
     assert seen["services"][0]["algorithm"] == "LEAST_LATENCY"
 
-    path = "/mcp/bridge/admin/services/mcp-server-v6/instances/mcp-server-v6-002"
-    assert (await one.ask("POST", f"{path}/offline"))[0] == 200
+    assert (await one.ask("POST", f"{SECOND}/offline"))[0] == 200
 
     async def instances() -> list[str]:
         _, seen = await other.ask("GET", "/mcp/bridge/metrics/loadbalancing")
         shown = seen["services"][0]["instances"]
         return [each["instanceId"] for each in shown if each["state"] != "offline"]
 
-    await eventually(instances, lambda seen: seen == ["mcp-server-v6-001"], 5)
+    await eventually(instances, lambda seen: seen == ["mcp-server-v6-001"])
     before = len(second.calls)
     for caller in (one, other) * 5:
         assert (await caller.call("getPersonById", {"id": 1}))[0] == 200
     assert len(second.calls) == before
 
+    await both_known(one)
     status, answer = await one.ask("POST", "/mcp/bridge/admin/connections/reset")
     assert (status, answer["gateways"]) == (200, 2)
 
     async def heard() -> bool:
         return '"connections_changed"' in gateways.said("other")
 
-    await eventually(heard, within=5)
+    await eventually(heard)
 
     await gateways.stop("one")
     one = await gateways.at("one")
@@ -205,16 +221,15 @@ async def test_figures_are_sums_over_both_gateways_and_survive_them(pair: Pair) 
     async def agreed() -> list[tuple[int, int]]:
         return [await total(one), await total(other)]
 
-    known = (await eventually(agreed, lambda seen: seen[0] == seen[1], 10))[0]
+    known = (await eventually(agreed, lambda seen: seen[0] == seen[1]))[0]
     for number in range(6):
         await one.call("getPersonById", {"id": number})
     for number in range(4):
         await other.call("getPersonById", {"id": number})
     await other.call("fail")
     wanted = (known[0] + 11, known[1] + 1)
-    await eventually(agreed, lambda seen: seen == [wanted, wanted], 10)
-    _, status = await one.ask("GET", "/mcp/bridge/connections/status")
-    assert len(status["gateways"]) == 2
+    await eventually(agreed, lambda seen: seen == [wanted, wanted])
+    status = await both_known(one)
     assert status["connections"]["maxPoolSize"] == sum(each["maxPoolSize"] for each in status["gateways"])
 
     async def calls_of(tool: str) -> int:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from storage.sql.calls import call_id
 from tests.platform import Caller, RunningPlatform
+from tests.waiting import eventually
 
 _NUMBERS = count()
 
@@ -108,10 +109,15 @@ async def test_lines_are_read_page_by_page_within_a_time(platform: RunningPlatfo
 
 
 async def test_the_embedded_platform_answers_the_bridge_and_its_health(platform: RunningPlatform) -> None:
-    answer = await platform.caller().get("/actuator/health")
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["components"]["temporal"]["status"] == "UP"
+    anybody = platform.caller()
+
+    async def health() -> tuple[int, str]:
+        answer = await anybody.get("/actuator/health")
+        return answer.status_code, answer.json()["components"]["temporal"]["status"]
+
+    # What it says of Temporal is what a worker saw lately.
+    await eventually(health, lambda seen: seen == (200, "UP"))
     admin = await platform.admin()
     assert (await admin.get("/mcp/bridge/config")).status_code == 200
-    refused = await platform.caller().get("/mcp/bridge/services")
+    refused = await anybody.get("/mcp/bridge/services")
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "UNAUTHORIZED")

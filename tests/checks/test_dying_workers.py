@@ -71,7 +71,8 @@ async def test_a_killed_worker_leaves_nothing_and_the_trial_is_done_by_the_next(
             TrialWorkflow.run, order, id=task_id, task_queue=TaskQueue.ORCHESTRATION
         )
         first = await worker_process(address, client.namespace, tmp_path)
-        await eventually(lambda: asyncio.to_thread((tmp_path / "mark").exists))
+        # Three programs start one after the other: the worker, the runner and the server.
+        await eventually(lambda: asyncio.to_thread((tmp_path / "mark").exists), within=60.0)
         assert running(word) != []
         os.kill(first.pid, signal.SIGKILL)
         await first.wait()

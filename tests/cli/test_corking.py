@@ -74,7 +74,7 @@ async def answer(port: int, path: str) -> list[bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     pieces = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while piece := await reader.read(1_000_000):
             pieces.append(piece)
     writer.close()
@@ -113,10 +113,11 @@ async def test_a_server_sends_small_answers_in_one_piece_and_large_ones_whole() 
 async def test_a_client_that_falls_silent_is_told_and_let_go(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CorkedHttp, "patience", 0.1)
+    # Longer than the client may stand still before it sends: it would be cut off first.
+    monkeypatch.setattr(CorkedHttp, "patience", 3.0)
     app = Starlette(routes=[])
     port = free_port()
-    async with serving(app, listening_socket("127.0.0.1", port, "")), asyncio.timeout(10):
+    async with serving(app, listening_socket("127.0.0.1", port, "")), asyncio.timeout(30):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
         assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
@@ -124,7 +125,8 @@ async def test_a_client_that_falls_silent_is_told_and_let_go(
 
 
 async def test_an_answer_may_take_longer_than_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CorkedHttp, "patience", 0.05)
+    # Longer than the client may stand still before it sends.
+    monkeypatch.setattr(CorkedHttp, "patience", 3.0)
     later = asyncio.Event()
 
     async def slow(request: Request) -> Response:
@@ -134,10 +136,10 @@ async def test_an_answer_may_take_longer_than_a_request(monkeypatch: pytest.Monk
 
     app = Starlette(routes=[Route("/slow", slow, methods=["POST"])])
     port = free_port()
-    async with serving(app, listening_socket("127.0.0.1", port, "")), asyncio.timeout(10):
+    async with serving(app, listening_socket("127.0.0.1", port, "")), asyncio.timeout(30):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
-        asyncio.get_running_loop().call_later(0.2, later.set)
+        asyncio.get_running_loop().call_later(4.0, later.set)
         assert (await reader.read()).endswith(b"\r\n\r\nhi")
         writer.close()
 
@@ -148,7 +150,7 @@ async def test_an_offer_to_go_on_in_http2_does_not_lose_the_body() -> None:
 
     app = Starlette(routes=[Route("/echo", echo, methods=["POST"])])
     port = free_port()
-    async with serving(app, listening_socket("127.0.0.1", port, "")), asyncio.timeout(10):
+    async with serving(app, listening_socket("127.0.0.1", port, "")), asyncio.timeout(30):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = "Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nContent-Length: 14\r\n"
         writer.write(f"POST /echo HTTP/1.1\r\n{head}\r\nUpgrade: h2c\r\n".encode())

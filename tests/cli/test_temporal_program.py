@@ -92,9 +92,16 @@ async def test_without_a_download_go_builds_it_and_the_user_is_told(
 
 
 async def test_two_at_once_build_once(tools: Path, tmp_path: Path, settings: TemporalSettings) -> None:
-    builds = a_go(tools, tmp_path, before="sleep 0.3")
+    told = tmp_path / "told"
+    builds = a_go(tools, tmp_path, before=f"until [ -e {told} ]; do sleep 0.05; done")
     said: list[str] = []
-    paths = await asyncio.gather(find_or_get(settings, said.append), find_or_get(settings, said.append))
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("Another process"):
+            told.touch()
+
+    paths = await asyncio.gather(find_or_get(settings, say), find_or_get(settings, say))
     assert set(paths) == {settings.cache_dir / "temporal"}
     assert len(builds.read_text().splitlines()) == 1
     assert "Another process is getting Temporal's server; waiting for it" in said

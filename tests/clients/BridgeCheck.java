@@ -38,7 +38,7 @@ public class BridgeCheck {
         System.out.println(refusal(() -> client.callTool("absent", Map.of())));
         System.out.println(refusal(() -> client.callTool("fail", Map.of())));
         McpBridgeClient brief = McpBridgeClient.builder().baseUrl(arguments[0]).apiKey(arguments[1])
-                .timeout(Duration.ofMillis(300)).build();
+                .timeout(Duration.ofSeconds(3)).build();
         System.out.println(refusal(() -> brief.callTool("wait", Map.of())));
         McpBridgeClient stranger = McpBridgeClient.builder().baseUrl(arguments[0]).apiKey("wrong").build();
         System.out.println(refusal(stranger::getServices));

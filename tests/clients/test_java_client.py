@@ -11,7 +11,6 @@ import pytest
 
 from tests.bridge.conftest import Caller
 from tests.bridge.persons import Persons, tool
-from tests.platform import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCES: Final = sorted((ROOT / "clients/java/src/main/java").rglob("*.java"))
@@ -48,7 +47,7 @@ async def test_the_java_client_does_what_its_readme_shows(
     compiled: Path, caller: Caller, server: Persons
 ) -> None:
     server.tools.append(tool(NAME))
-    nobody = f"http://127.0.0.1:{free_port()}"
+    nobody = "http://127.0.0.1:9"
     options = ["-Dstdout.encoding=UTF-8", "-Dfile.encoding=UTF-8", "-cp", str(compiled)]
     output = await run("java", *options, "BridgeCheck", caller.url, caller.key, nobody)
     port = urlsplit(server.url).port

@@ -24,7 +24,6 @@ from mcp_bridge_client import (
 
 from tests.bridge.conftest import Caller
 from tests.bridge.persons import Persons
-from tests.platform import free_port
 
 T = TypeVar("T")
 
@@ -103,7 +102,7 @@ async def test_what_is_refused_is_an_exception_by_its_code(client: McpBridgeClie
 
 
 async def test_where_no_bridge_answers_the_connection_failed() -> None:
-    nobody = McpBridgeClient(base_url=f"http://127.0.0.1:{free_port()}", api_key="k")
+    nobody = McpBridgeClient(base_url="http://127.0.0.1:9", api_key="k")
     with pytest.raises(ConnectionFailed):
         await waiting(nobody.get_services)
 

@@ -146,6 +146,7 @@ class Everything:
 
     async def _slow(self, ctx: Context, asking: Asking, arguments: dict[str, Any]) -> Words:
         try:
+            await ctx.session.report_progress(0)  # who asks for it knows that the call is here
             await asyncio.sleep(float(arguments.get("seconds", 60)))
         except asyncio.CancelledError:
             self._cancelled += 1

@@ -15,8 +15,8 @@ from tests.services.process import unavailable
 _ROOT: Final = Path(__file__).parents[2]
 _INSTALLED: Final = _ROOT / ".cache/services/npm/node_modules"
 _MACHINES: Final = {"x86_64": "x64", "aarch64": "arm64"}
-_PATIENCE: Final = 80.0
-_STARTING: Final = 20.0
+_PATIENCE: Final = 240.0
+_STARTING: Final = 60.0
 _STOPPING: Final = 10.0
 
 

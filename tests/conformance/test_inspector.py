@@ -10,6 +10,8 @@ from mcp_platform.contracts.deployments import Driver
 from tests.conformance.suite import everything, inspect
 from tests.gateway.conftest import Platform
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture
 async def served(platform: Platform) -> AsyncIterator[Platform]:

@@ -9,6 +9,8 @@ from tests.conformance.conftest import make_public
 from tests.conformance.suite import everything, judge
 from tests.gateway.conftest import Platform
 
+pytestmark = pytest.mark.timeout(400)
+
 REVISIONS = ["2025-11-25", "2026-07-28"]
 
 

@@ -18,6 +18,9 @@ from tests.platform import free_port, quick_settings, running_platform
 from tests.services.temporal import new_namespace
 from tests.waiting import in_one_task
 
+# The first test of each kind of store takes the whole walk.
+pytestmark = pytest.mark.timeout(300)
+
 SHARED = Path(__file__).parents[3] / "shared/contracts/platform-api.md"
 TITLES = [section.title for section in sections()]
 

@@ -50,6 +50,11 @@ def processes_of(deployment: dict[str, Any]) -> list[psutil.Process]:
     return found
 
 
+async def none_lives(deployment: dict[str, Any]) -> None:
+    """Wait until no process of a deployment lives: what was killed takes its moment to go."""
+    await eventually(lambda: asyncio.to_thread(processes_of, deployment), lambda left: not left)
+
+
 def ended(pid: int) -> bool:
     """Tell whether a process is gone, but for the entry that its parent has yet to read."""
     try:
@@ -86,10 +91,18 @@ async def test_a_deployment_runs_answers_and_stops_with_the_contracts_fields(adm
     assert stopped.status_code == 200
     assert set(stopped.json()) == {"message", "deployment_id", "stopped_at"}
     assert stopped.json()["message"] == "Deployment stopped successfully"
-    assert processes_of(running) == []
+    await none_lives(running)
     assert (await admin.post(f"/mcp/{slug}/v1/tools/get_current_time", json={})).status_code in {404, 503}
     again = await admin.delete(f"/api/v1/deployments/{started['deployment_id']}")
     assert again.json()["stopped_at"] == stopped.json()["stopped_at"]
+
+
+async def fails(admin: Caller, started: dict[str, Any], reason: str) -> dict[str, Any]:
+    """Wait until a deployment has failed for this reason; a start on a crowded machine may find another."""
+    return await eventually(
+        lambda: admin.deployment(started["deployment_id"]),
+        lambda seen: seen["status"] == "failed" and reason in (seen["reason"] or ""),
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,9 +120,8 @@ async def test_a_server_that_cannot_run_fails_with_the_reason(
     admin: Caller, server: dict[str, Any], reason: str, stderr: str | None
 ) -> None:
     started = await admin.deploy(server)
-    failed = await admin.deployment_is(started["deployment_id"], "failed")
+    failed = await fails(admin, started, reason)
     assert failed["health_status"] == "unhealthy"
-    assert reason in failed["reason"]
     assert "trying again after" in failed["reason"]
     (replica,) = failed["replicas"]
     assert reason in replica["reason"]
@@ -122,8 +134,7 @@ async def test_a_server_that_cannot_run_fails_with_the_reason(
 
 async def test_a_server_that_never_speaks_fails_when_its_patience_ends(admin: Caller) -> None:
     started = await admin.deploy(NEVER_SPEAKS)
-    failed = await admin.deployment_is(started["deployment_id"], "failed")
-    assert "did not answer as an MCP server within" in failed["reason"]
+    await fails(admin, started, "did not answer as an MCP server within")
 
 
 async def test_a_server_that_floods_standard_error_harms_nobody(admin: Caller) -> None:
@@ -132,7 +143,7 @@ async def test_a_server_that_floods_standard_error_harms_nobody(admin: Caller) -
     await admin.deployment_is(good["deployment_id"], "running")
     for _ in range(20):
         path = f"/mcp/{good['slug']}/v1/tools/get_current_time"
-        assert (await admin.post(path, json={"timezone": "UTC"}, timeout=2)).status_code == 200
+        assert (await admin.post(path, json={"timezone": "UTC"}, timeout=15)).status_code == 200
     failed = await admin.deployment_is(bad["deployment_id"], "failed")
     (replica,) = failed["replicas"]
     assert 0 < len(replica["stderr_tail"]) <= 50
@@ -167,7 +178,7 @@ async def test_a_replica_that_hangs_is_replaced(admin: Caller) -> None:
         lambda: admin.deployment(started["deployment_id"]),
         lambda seen: seen["status"] == "running" and seen["replicas"][0]["pid"] != victim,
     )
-    assert not psutil.pid_exists(victim) or psutil.Process(victim).status() == psutil.STATUS_ZOMBIE
+    assert ended(victim)
     assert healed["replicas"][0]["restarts"] == 1
 
 
@@ -176,7 +187,7 @@ async def test_a_server_that_ignores_sigterm_and_has_children_leaves_nothing_beh
     running = await admin.deployment_is(started["deployment_id"], "running")
     assert len(processes_of(running)) >= 3
     assert (await admin.delete(f"/api/v1/deployments/{started['deployment_id']}")).status_code == 200
-    assert processes_of(running) == []
+    await none_lives(running)
 
 
 async def test_scaling_adds_and_removes_replicas(admin: Caller) -> None:
@@ -193,8 +204,7 @@ async def test_scaling_adds_and_removes_replicas(admin: Caller) -> None:
     shrunk = await admin.patch(path, json={"replicas": 1})
     assert [replica["ordinal"] for replica in shrunk.json()["replicas"]] == [0]
     assert {process.pid for process in processes_of(running)} >= {running["replicas"][0]["pid"]}
-    gone = {running["replicas"][1]["pid"], running["replicas"][2]["pid"]}
-    assert not gone & {process.pid for process in processes_of(running)}
+    await none_lives({"replicas": running["replicas"][1:]})
     for wrong in (0, 101, "many"):
         assert (await admin.patch(path, json={"replicas": wrong})).status_code == 422
 
@@ -207,7 +217,7 @@ async def test_stopping_while_replicas_are_starting_leaves_nothing_behind(admin:
     )
     answer = await admin.delete(f"/api/v1/deployments/{started['deployment_id']}")
     assert answer.status_code == 200, answer.text
-    assert processes_of(starting) == []
+    await none_lives(starting)
 
 
 async def test_a_deployed_mcp_is_not_deleted_and_its_deployment_is_named(admin: Caller) -> None:

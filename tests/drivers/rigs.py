@@ -26,7 +26,10 @@ from tests.services.docker_images import that_runs
 from tests.waiting import eventually
 
 SECRET = "s3cret-value-of-a-test"
-GRACE = 1.0
+GRACE = 5.0
+"""Seconds that what is ended has for its last words: all of these servers leave as soon as they are asked."""
+NOTICED = 15.0
+"""Seconds that a crowded machine may take to tell that something ended; without an event it takes 30."""
 _TINY = (Path(__file__).parents[1] / "deployments/tiny_server.py").read_text()
 
 

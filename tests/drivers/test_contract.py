@@ -9,6 +9,7 @@ from activities.clients.remotes import RemoteDriver
 from activities.drivers import ReplicaFault, ReplicaSpec, Stream
 from mcp_platform.contracts.mcps import ServerConfig
 from tests.drivers.rigs import (
+    NOTICED,
     SECRET,
     DockerRig,
     Rig,
@@ -21,9 +22,6 @@ from tests.drivers.rigs import (
     written,
 )
 from tests.waiting import eventually
-
-NOTICED = 8.0
-"""Seconds that a crowded machine may take to tell that something ended."""
 
 
 async def test_a_replica_is_started_once_and_answers(rig: Rig) -> None:

@@ -9,8 +9,15 @@ from uuid import uuid4
 import httpx
 
 from mcp_platform.settings import Settings, SqlSettings
-from tests.end_to_end.programs import QUICK, Ended, Running, lasting_port, replicas_of, run
-from tests.platform import ADMIN_PASSWORD, Caller
+from tests.end_to_end.programs import (
+    QUICK,
+    START_PATIENCE,
+    Ended,
+    Running,
+    replicas_of,
+    run,
+)
+from tests.platform import ADMIN_PASSWORD, Caller, free_port
 from tests.waiting import eventually
 
 PARTS = ("api", "gateway", "worker")
@@ -27,8 +34,8 @@ class Production:
     """
 
     def __init__(self, sql_url: str, mongo_url: str, redis_url: str, temporal_address: str) -> None:
-        self.api_port = lasting_port()
-        self.gateway_port = lasting_port()
+        self.api_port = free_port()
+        self.gateway_port = free_port()
         self.instance_id = Settings(sql=SqlSettings(url=sql_url)).instance_id
         self.environment = QUICK | {
             "MCP_PLATFORM_MODE": "production",
@@ -76,7 +83,7 @@ class Production:
     async def kill_worker(self) -> None:
         """Kill the worker, and wait until the replicas that it started are gone too, by themselves."""
         await self.kill("worker")
-        await eventually(self._replicas, lambda living: not living, within=5.0)
+        await eventually(self._replicas, lambda living: not living)
 
     async def admin(self) -> Caller:
         """Give the administrator, signed in at the API."""
@@ -96,7 +103,7 @@ class Production:
             await caller.aclose()
         for running in self._running.values():
             await running.close()
-        await eventually(self._replicas, lambda living: not living, within=5.0)
+        await eventually(self._replicas, lambda living: not living)
 
     def _caller(self, port: int) -> Caller:
         caller = Caller(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
@@ -120,4 +127,4 @@ class Production:
             except httpx.TransportError:
                 return False
 
-        await eventually(begun)
+        await eventually(begun, within=START_PATIENCE)

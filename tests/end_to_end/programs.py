@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-import random
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -19,13 +17,16 @@ import psutil
 from mcp_platform.cli.temporal_program import tied
 from mcp_platform.names import REPLICA_MARKER
 from mcp_platform.settings import Settings
-from tests.platform import ADMIN_PASSWORD, Caller
+from tests.platform import ADMIN_PASSWORD, Caller, free_port
 from tests.waiting import eventually
 
 PROGRAM = Path(sys.executable).with_name("mcp-platform")
 START_PATIENCE = 110.0
 """Far more than the ten seconds that a user is promised: a start that fails shall tell its own reason."""
-STOP_PATIENCE = 10.0
+STOP_PATIENCE = 30.0
+"""Far more than an end takes, which is a few seconds: what it notices is one that never comes."""
+RECOVERY = 90.0
+"""Seconds in which everything is true again: programs may take ten of them to start, one after the other."""
 
 QUICK = {
     "MCP_PLATFORM_REPLICAS__CHECK_INTERVAL": "0.3",
@@ -35,22 +36,11 @@ QUICK = {
 """Notices and ends replicas sooner than a user would want."""
 
 
-def lasting_port() -> int:
-    """Give a free port that stays ours while nobody listens on it.
-
-    It lies below those from which the system serves outgoing connections, of which there are many.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-
-
 async def kill_replica(replica: dict[str, Any]) -> None:
     """Kill a replica's process, and wait until it is gone: a call that it got before is lost with it."""
     process = psutil.Process(replica["pid"])
     process.kill()
-    await asyncio.to_thread(process.wait, 5)
+    await asyncio.to_thread(process.wait, STOP_PATIENCE)
 
 
 class Ended:
@@ -156,9 +146,9 @@ class Platform:
     def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir = data_dir
         self.environment = QUICK | {"MCP_PLATFORM_ADMIN__PASSWORD": ADMIN_PASSWORD} | environment
-        self.port = lasting_port()
-        self.temporal_port = lasting_port()
-        self.temporal_ui_port = lasting_port()
+        self.port = free_port()
+        self.temporal_port = free_port()
+        self.temporal_ui_port = free_port()
         self.running: Running
         self._callers: list[Caller] = []
 
@@ -195,7 +185,7 @@ class Platform:
     async def kill(self) -> None:
         """Kill it, and wait until nothing of it lives: that takes its processes a moment, and no help."""
         await self.running.kill()
-        await nothing_lives(self.data_dir, within=5.0)
+        await nothing_lives(self.data_dir)
 
     async def admin(self, password: str = ADMIN_PASSWORD) -> Caller:
         """Give the administrator, signed in."""
@@ -209,7 +199,7 @@ class Platform:
         for caller in self._callers:
             await caller.aclose()
         await self.running.close()
-        await nothing_lives(self.data_dir, within=5.0)
+        await nothing_lives(self.data_dir)
 
 
 def replicas_of(instance_id: str) -> dict[str, list[psutil.Process]]:
@@ -263,7 +253,7 @@ async def state_is_true(
         except (ProcessLookupError, httpx.HTTPError) as error:
             return repr(error)
 
-    await eventually(difference, lambda seen: not seen)
+    await eventually(difference, lambda seen: not seen, RECOVERY)
     for slug in slugs:
         await answers(gateway or caller, slug, times=4)
 

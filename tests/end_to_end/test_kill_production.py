@@ -13,10 +13,13 @@ from mcp_platform.cli.temporal_server import TemporalServer, find_or_get
 from mcp_platform.settings import TemporalSettings
 from tests.deployments.servers import TIME
 from tests.end_to_end.production import Production
-from tests.end_to_end.programs import answers, kill_replica, lasting_port, replicas_of, state_is_true
-from tests.platform import Caller
+from tests.end_to_end.programs import answers, kill_replica, replicas_of, state_is_true
+from tests.platform import Caller, free_port
 from tests.services.mariadb import MariaDb
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.timeout(300)
+"""A start alone may take as long as the programs' patience."""
 
 
 def a_database(mariadb: MariaDb) -> str:
@@ -178,7 +181,7 @@ async def test_commands_are_refused_in_production_unless_an_administrator_turned
 async def test_an_api_that_starts_before_temporal_finds_it_later(
     production: Production, tmp_path: Path
 ) -> None:
-    port = lasting_port()
+    port = free_port()
     early = Production(
         production.environment["MCP_PLATFORM_SQL__URL"],
         production.environment["MCP_PLATFORM_DOCUMENTS__URL"],
@@ -201,7 +204,7 @@ async def test_an_api_that_starts_before_temporal_finds_it_later(
         assert refused.json()["part"] == "temporal"
         assert int(refused.headers["Retry-After"]) >= 1
         program = await find_or_get(TemporalSettings(), lambda line: None)
-        async with TemporalServer(program, tmp_path, port=port, ui_port=lasting_port()):
+        async with TemporalServer(program, tmp_path, port=port, ui_port=free_port()):
             await eventually(temporal, lambda part: part["status"] == "healthy")
             assert await admin.start_analysis()
     finally:
@@ -226,8 +229,8 @@ async def test_a_part_that_cannot_start_says_why_in_a_line(
 ) -> None:
     name, _, value = away.partition("=")
     changed = {
-        "MCP_PLATFORM_API__PORT": str(lasting_port()),
-        "MCP_PLATFORM_GATEWAY__PORT": str(lasting_port()),
+        "MCP_PLATFORM_API__PORT": str(free_port()),
+        "MCP_PLATFORM_GATEWAY__PORT": str(free_port()),
     }
     ended = await production.command(command, **changed | {f"MCP_PLATFORM_{name}": value})
     assert ended.status == 2, ended.stderr

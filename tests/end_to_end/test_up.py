@@ -26,6 +26,9 @@ from tests.end_to_end.programs import (
 from tests.platform import ADMIN_PASSWORD
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.timeout(300)
+"""A start alone may take as long as the programs' patience."""
+
 
 @pytest.fixture
 async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
@@ -48,6 +51,11 @@ def refused(ended: Ended) -> str:
 def mode(path: Path) -> int:
     """Give a file's permissions."""
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def living(pids: set[int]) -> set[int]:
+    """Give those of these processes that are there still."""
+    return {pid for pid in pids if psutil.pid_exists(pid)}
 
 
 async def test_the_first_start_makes_keys_and_an_administrator_and_says_so_in_one_line(
@@ -105,12 +113,13 @@ async def test_a_stop_leaves_nothing_and_the_next_start_goes_on_where_it_was(pla
     opened = await admin.post(f"/mcp/{slug}/v1", json=INITIALIZE, headers=headers)
     assert opened.headers["Mcp-Session-Id"]
 
-    async with asyncio.timeout(20), admin.stream("GET", "/events") as stream:
+    async with asyncio.timeout(60), admin.stream("GET", "/events") as stream:
         assert stream.status_code == 200
         ended = await platform.running.stop(signal.SIGTERM)
     assert (ended.status, ended.stdout) == (0, "")
     assert ADMIN_PASSWORD not in ended.stderr
-    assert not [pid for pid in whole if psutil.pid_exists(pid)]
+    # Those whose parent ended first are only gone once somebody else has taken note of their end.
+    await eventually(partial(asyncio.to_thread, living, whole), lambda seen: not seen)
     assert not replicas_of(instance)
     assert not temporal_of(platform.data_dir)
 
@@ -156,8 +165,7 @@ async def test_a_data_directory_in_use_is_refused_and_its_platform_goes_on(
     second = Platform(running_up.data_dir)
     assert "in use by another running platform" in refused(await run("up", *second.options))
     admin = await running_up.admin()
-    health = await admin.get("/health")
-    assert health.status_code == 200, health.text
+    await eventually(lambda: admin.get("/health"), lambda health: health.status_code == 200)
 
 
 async def test_a_temporal_server_that_cannot_be_had_is_named_with_the_remedy(platform: Platform) -> None:

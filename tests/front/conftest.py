@@ -1,5 +1,6 @@
 """The gateway of tests/gateway, and a server that asks its clients."""
 
 from tests.gateway.conftest import platform, runner
+from tests.groups.conftest import groups
 
-__all__ = ["platform", "runner"]
+__all__ = ["groups", "platform", "runner"]

@@ -11,6 +11,7 @@ from tests.front.raw import Answer, Session, modern, post
 from tests.front.test_sessions import another, with_redis
 from tests.gateway.conftest import Platform, running_platform, settings_for
 from tests.runner.conftest import until
+from tests.waiting import PATIENCE
 
 ELICITING: dict[str, Any] = {"elicitation": {}}
 
@@ -144,7 +145,10 @@ async def test_a_client_that_leaves_takes_its_call_with_it(platform: Platform, e
             await server.cancelled.wait()
 
 
-async def test_a_client_may_come_back_to_another_gateway_process(tmp_path: Path, redis_url: str) -> None:
+async def test_a_client_may_come_back_to_another_gateway_process(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.front.rounds._ELSEWHERE", 20.0)
     settings = with_redis(settings_for(tmp_path), redis_url)
     async with asking_server() as server, running_platform(settings) as platform:
         await platform.deploy("asking", server.url)
@@ -155,7 +159,63 @@ async def test_a_client_may_come_back_to_another_gateway_process(tmp_path: Path,
             assert second.result["resultType"] == "input_required"
             done = await call(platform, url=url, arguments={"times": 2}, **reply(second, 2))
             assert done.result["content"][0]["text"] == "42"
+            monkeypatch.setattr("gateway.front.rounds._ELSEWHERE", 0.5)
             assert (await call(platform, url=url, **reply(second, 2))).status == 400
+
+
+async def test_a_call_whose_client_was_told_to_begin_anew_does_not_go_on_besides(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = with_redis(settings_for(tmp_path), redis_url)
+    async with asking_server() as server, running_platform(settings) as platform:
+        await platform.deploy("asking", server.url)
+        async with another(platform) as address:
+            rounds = platform.gateway._front._modern.rounds
+            go_on, heard, hear = asyncio.Event(), asyncio.Event(), rounds.hear
+
+            async def stand_still(data: dict[str, Any]) -> None:
+                await go_on.wait()
+                await hear(data)
+                heard.set()
+
+            monkeypatch.setattr(rounds, "hear", stand_still)
+            monkeypatch.setattr("gateway.front.rounds._ELSEWHERE", 0.5)
+            first = await call(platform)
+            late = await call(platform, url=f"{address}/mcp/asking/v1", **reply(first, 1))
+            assert late.status == 400
+            go_on.set()
+            async with asyncio.timeout(PATIENCE):
+                await heard.wait()
+            # It has not taken those answers: it waits for its client's still.
+            done = await call(platform, **reply(first, 2))
+            assert done.result["content"][0]["text"] == "2"
+
+
+async def test_a_call_is_taken_up_by_one_of_two_requests_that_come_at_once(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.front.rounds._ELSEWHERE", 20.0)
+    settings = with_redis(settings_for(tmp_path), redis_url)
+    async with asking_server() as server, running_platform(settings) as platform:
+        await platform.deploy("asking", server.url)
+        async with another(platform) as address:
+            rounds = platform.gateway._front._modern.rounds
+            hear, answers = rounds.hear, list[dict[str, Any]]()
+
+            async def together(data: dict[str, Any]) -> None:
+                if "answers" not in data:
+                    await hear(data)
+                    return
+                answers.append(data)  # both were told that the call is here
+                if len(answers) == 2:
+                    for each in answers:
+                        await hear(each)
+
+            monkeypatch.setattr(rounds, "hear", together)
+            first = await call(platform)
+            url = f"{address}/mcp/asking/v1"
+            both = await asyncio.gather(*(call(platform, url=url, **reply(first, 5)) for _ in range(2)))
+            assert sorted(each.status for each in both) == [200, 400]
 
 
 async def test_a_clients_notification_reaches_the_server_of_its_session(platform: Platform) -> None:

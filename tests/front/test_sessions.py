@@ -6,16 +6,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.app import create_app
 from mcp_platform.gateway_settings import GatewaySettings
+from mcp_platform.names import Channel
 from mcp_platform.settings import CacheSettings, Settings
+from storage.cache import Message
 from tests.front import raw
+from tests.front.asking import asking_server
 from tests.front.raw import Session
 from tests.gateway.conftest import Platform, running_platform, serving, settings_for
 from tests.gateway.upstreams import stub
 from tests.runner.conftest import until
+from tests.waiting import PATIENCE
 
 
 def with_redis(settings: Settings, url: str | None) -> Settings:
@@ -108,7 +113,7 @@ async def test_a_call_is_cancelled_by_whichever_process_hears_of_it(tmp_path: Pa
 
 
 async def test_a_session_that_nobody_uses_ends(settings: Settings) -> None:
-    async with stub() as server, running_platform(changed(settings, session_idle_timeout=1.0)) as platform:
+    async with stub() as server, running_platform(changed(settings, session_idle_timeout=4.0)) as platform:
         await platform.deploy("acting", server.url)
         session, streaming = (Session(platform.address("acting"), platform.key) for _ in range(2))
         await session.open()
@@ -116,7 +121,7 @@ async def test_a_session_that_nobody_uses_ends(settings: Settings) -> None:
         async with streaming.stream():
 
             async def ended() -> bool:
-                await asyncio.sleep(1.2)  # each look is a use
+                await asyncio.sleep(5.5)  # each look is a use; what has ended is dropped within a second
                 return (await session.ask("ping")).status == 404
 
             await until(ended)
@@ -169,6 +174,69 @@ async def test_the_newest_stream_of_a_session_takes_the_place_of_the_one_before(
             return live.stream is None
 
         await until(closed)
+
+
+async def test_what_a_request_changes_outlives_a_reading_that_began_before(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asking_server() as server:
+        await platform.deploy("asking", server.url)
+        session = Session(platform.address("asking"), platform.key, {"elicitation": {}})
+        await session.open()
+        sessions = platform.gateway._front.sessions
+        held, get = sessions._live[session.id].data, sessions._store.get
+        read, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly(number: str) -> str | None:
+            text = await get(number)
+            read.set()
+            await go_on.wait()
+            return text
+
+        async def answer(event: dict[str, Any]) -> None:
+            # The call has opened a session of its own at the server, and is kept once it is answered.
+            go_on.set()
+            await reading
+            result = {"action": "accept", "content": {"n": 1}}
+            await post(session, {"jsonrpc": "2.0", "id": event["id"], "result": result})
+
+        monkeypatch.setattr(sessions._store, "get", slowly)
+        told = Message(Channel.SESSIONS, {"changed": session.id})  # as another process says it
+        reading = asyncio.create_task(sessions.hear(told))
+        async with asyncio.timeout(PATIENCE):
+            await read.wait()
+            assert (await session.call("ask", {}, answer)).result["content"][0]["text"] == "1"
+        kept = orjson.loads(await get(session.id) or "")
+        assert list(held.upstream_sessions.values()) == list(kept["upstream_sessions"].values()) != []
+
+
+async def test_a_process_reads_anew_what_others_have_changed_and_not_what_it_has_itself(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = with_redis(settings_for(tmp_path), redis_url)
+    async with asking_server() as server, running_platform(settings) as platform:
+        await platform.deploy("asking", server.url)
+        async with another(platform) as url:
+            here, there = (Session(platform.address("asking"), platform.key) for _ in range(2))
+            sessions, read = platform.gateway._front.sessions, []
+            for session in (here, there):
+                await session.open()
+            get = sessions._store.get
+
+            async def noting(number: str) -> str | None:
+                read.append(number)
+                return await get(number)
+
+            monkeypatch.setattr(sessions._store, "get", noting)
+            assert (await here.ask("logging/setLevel", {"level": "info"})).status == 200
+            there = there.at(f"{url}/mcp/asking/v1")
+            assert (await there.ask("logging/setLevel", {"level": "error"})).status == 200
+
+            async def known() -> bool:
+                return sessions._live[there.id].data.log_level == "error"
+
+            await until(known)
+            assert set(read) == {there.id}
 
 
 async def post(session: Session, message: dict[str, Any]) -> raw.Answer:

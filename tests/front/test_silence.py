@@ -91,8 +91,9 @@ async def listen(url: str, headers: dict[str, str], message: Any, begun: asyncio
 
 @pytest.mark.parametrize("era", [MODERN, LEGACY])
 async def test_streams_end_in_order_when_the_server_stops(
-    tmp_path: Path, era: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, era: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mcp_platform.cli.serving._FAREWELL_SECONDS", 15)
     begun = asyncio.Event()
     async with everything() as address, served(tmp_path) as platform:
         await platform.deploy("all", address)

@@ -163,8 +163,12 @@ async def test_a_long_call_says_that_it_lives(platform: Platform, monkeypatch: p
         await platform.deploy("acting", server.url)
         message, headers = call(params={"arguments": {"do": "wait"}})
         headers["X-API-Key"] = platform.key
-        asyncio.get_running_loop().call_later(0.3, server.release.set)
-        answer = await post(platform.address("acting"), message, headers)
+        calling = asyncio.create_task(post(platform.address("acting"), message, headers))
+        async with asyncio.timeout(20):
+            await server.started.wait()
+        await asyncio.sleep(0.3)
+        server.release.set()
+        answer = await calling
         assert answer.headers["Content-Type"] == "text/event-stream"
         assert answer.result["content"][0]["text"] == "xxxx"
 

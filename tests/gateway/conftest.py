@@ -281,6 +281,7 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
 
 def settings_for(folder: Path, **gateway: Any) -> Settings:
     """Make settings with a database of its own and short intervals."""
+    own: dict[str, Any] = {"recovery_wait": 1.0, **gateway}
     return Settings(
         data_dir=folder,
         sql=SqlSettings(url=f"sqlite+aiosqlite:///{folder / 'platform.db'}"),
@@ -288,8 +289,7 @@ def settings_for(folder: Path, **gateway: Any) -> Settings:
             flush_interval=0.05,
             max_body_bytes=100_000,
             max_response_bytes=1_000_000,
-            recovery_wait=1.0,
-            **gateway,
+            **own,
         ),
         replicas=ReplicaSettings(exposed_environment=["GATEWAY_TEST_TOKEN"]),
     )
@@ -338,6 +338,15 @@ class Background:
 async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
     """Give a running gateway."""
     settings = settings_for(tmp_path)
+    background = Background(lambda stack: stack.enter_async_context(running_platform(settings)))
+    yield await background.ready()
+    await background.close()
+
+
+@pytest.fixture
+async def patient_platform(tmp_path: Path) -> AsyncIterator[Platform]:
+    """Give a gateway whose calls wait for a successor for longer than this machine ever stands still."""
+    settings = settings_for(tmp_path, recovery_wait=20.0)
     background = Background(lambda stack: stack.enter_async_context(running_platform(settings)))
     yield await background.ready()
     await background.close()

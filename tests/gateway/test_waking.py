@@ -102,7 +102,10 @@ async def test_any_request_wakes_a_deployment_and_waits_for_its_first_replica(
         assert await asking
 
 
-async def test_calls_wait_on_while_the_deployment_starts_and_all_are_answered(platform: Platform) -> None:
+async def test_calls_wait_on_while_the_deployment_starts_and_all_are_answered(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.arrivals._AGAIN", 25.0)  # it is not woken once more if this takes long
     async with stub() as server, wakes(platform) as woken:
         deployment = await platform.deploy("lazy", driver=Driver.REMOTE)
         await platform.put_to_sleep(deployment)

@@ -99,7 +99,8 @@ class Stub:
         arguments = message["params"].get("arguments") or {}
         todo = arguments.get("do", "")
         self.served.append(arguments.get("name", ""))
-        await asyncio.sleep(self.delay)
+        if self.delay:
+            await asyncio.sleep(self.delay)
         if self.status is not None:
             return web.Response(status=self.status, text="no")
         if self.drops:

@@ -191,6 +191,8 @@ async def generating_platform(folder: Path, client: Client) -> AsyncIterator[Gen
             for server in shipped_servers()
             if server.registry is Registry.PYPI and server.package and server.version
         }
+        # First, as it takes a while: the settings name a port that is free only now.
+        namespace = await new_namespace(client)
         address = SecretStr(registry.url)
         settings = quick_settings(folder).model_copy(
             update={
@@ -202,5 +204,5 @@ async def generating_platform(folder: Path, client: Client) -> AsyncIterator[Gen
             patch.dict(os.environ, {"PATH": path}),
             patch("activities.checks.trials.Sandboxes", Containers),
         ):
-            async with running_platform(settings, await new_namespace(client)) as platform:
+            async with running_platform(settings, namespace) as platform:
                 yield Generating(platform, provider, registry, git, await platform.admin())

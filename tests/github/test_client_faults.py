@@ -168,7 +168,7 @@ async def test_no_connection_is_made_where_none_may_be(
     sealed = sealed_connection(repository, token)
     connection = sealed.connection.model_copy(update={"api_url": api_url})
     host = api_url.split("/")[2].split(":")[0]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(library.TIMEOUT - 3):
         found = await fault(sealed.model_copy(update={"connection": connection}), hosts=[host])
     assert found.kind is FaultKind.UNAVAILABLE
     assert found.message.endswith(reason)

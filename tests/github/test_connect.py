@@ -116,14 +116,14 @@ async def test_a_rate_limit_says_when_it_ends(
     github.use_up(900)
     answer = await connect(member, repository, token)
     assert (answer.status_code, answer.json()["error_code"]) == (429, "GITHUB_RATE_LIMITED")
-    assert 890 <= int(answer.headers["Retry-After"]) <= 900
+    assert 870 <= int(answer.headers["Retry-After"]) <= 900
     reset = datetime.fromisoformat(answer.json()["reset_at"])
     assert abs(reset.timestamp() - github.reset) <= 1
     github.behave()
     github.secondary_limit(45)
     answer = await connect(member, repository, token)
     assert (answer.status_code, answer.json()["error_code"]) == (429, "GITHUB_RATE_LIMITED")
-    assert 40 <= int(answer.headers["Retry-After"]) <= 45
+    assert 25 <= int(answer.headers["Retry-After"]) <= 45
 
 
 async def test_a_webhook_whose_answer_was_lost_is_not_made_twice(

@@ -90,8 +90,9 @@ async def says(caller: Caller, slug: str) -> str:
 
 
 async def by_hand(admin: Caller, mcp_id: str) -> str:
-    """Deploy an MCP as its owner does it."""
-    answer = await admin.post("/api/v1/deployments", json={"tool_id": mcp_id})
+    """Deploy an MCP as its owner does it, with time for a slow start: its roll-outs have that too."""
+    order = {"tool_id": mcp_id, "config": {"health": {"patience": 30}}}
+    answer = await admin.post("/api/v1/deployments", json=order)
     assert answer.status_code == 202, answer.text
     deployment_id: str = answer.json()["deployment_id"]
     await admin.deployment_is(deployment_id, "running")
@@ -275,7 +276,6 @@ async def test_gateways_know_of_a_new_deployment_before_its_workflow_has_done_an
         answer = await eventually(
             lambda: admin.post(f"/mcp/{started['slug']}/v1/tools/say", json={}),
             lambda seen: seen.status_code != 404,
-            within=5,
         )
         assert answer.status_code == 503, answer.text
         workflow = deployment_workflow_id(UUID(started["deployment_id"]))

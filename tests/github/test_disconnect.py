@@ -161,11 +161,12 @@ async def test_a_disconnection_that_is_cancelled_forgets_the_token_all_the_same(
 ) -> None:
     token = github.token("mona", {"acme/mcp-tools": "admin"})
     made = await connected(member, repository, token)
-    slow = github.misbehave(delay=1.5)
+    going_on = asyncio.Event()
+    held = github.misbehave(held=going_on)
     ending = asyncio.create_task(member.delete(f"/api/v1/github/disconnect/{made['connection_id']}"))
 
     async def met() -> int:
-        return slow.met
+        return held.met
 
     await eventually(met)
     details = await member.get(f"/api/v1/github/connections/{made['connection_id']}")
@@ -177,6 +178,7 @@ async def test_a_disconnection_that_is_cancelled_forgets_the_token_all_the_same(
     assert (await ending).status_code == 503
     await member.task_is(task_id, "cancelled")
     assert await forgotten(platform, made["connection_id"])
+    going_on.set()
 
 
 async def test_a_crash_in_the_middle_is_gone_on_from(

@@ -83,7 +83,8 @@ async def test_a_rate_limit_is_waited_for_and_the_progress_says_until_when(
 ) -> None:
     slug = unique("patient")
     bound = await bind(platform, github, {"mcp.json": own(slug)})
-    github.use_up(seconds=3)
+    # Long enough to be seen, also where this machine stands still for a while.
+    github.use_up(seconds=8)
     reset = time.strftime("%Y-%m-%dT%H:%M:", time.gmtime(github.reset))
     await bound.ask()
     task = await eventually(

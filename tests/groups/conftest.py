@@ -151,8 +151,10 @@ class Groups:
 
 
 @pytest.fixture
-async def groups(platform: Platform) -> AsyncIterator[Groups]:
-    """Give a gateway with groups."""
+async def groups(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Groups]:
+    """Give a gateway with groups, which leaves no member out because this machine stood still."""
+    for module in ("merging", "openings"):
+        monkeypatch.setattr(f"gateway.groups.{module}.PATIENCE", 20.0)
     made = Groups(platform)
     yield made
     await made.close()

@@ -1,12 +1,14 @@
 """A group's endpoint: what its members offer, as one MCP server."""
 
+import socket
 import time
 
 import pytest
 from mcp import MCPError
-from mcp.server.mcpserver import MCPServer
 
+from gateway.groups import merging
 from gateway.groups.endpoint import UNAVAILABLE_KEY
+from gateway.groups.merging import PATIENCE
 from mcp_platform.contracts.access import Role
 from mcp_platform.contracts.groups import GroupRight
 from mcp_platform.wire import INVALID_PARAMS
@@ -122,21 +124,21 @@ async def test_a_dead_member_never_hides_the_living_and_is_left_out_after_the_gr
     await groups.serve(offering("alive", "work"), offering("mortal", "rest"))
     await groups.make("team", "alive", "mortal")
     lists = groups.platform.gateway.tool_lists
-    lists._grace = 1.0
     async with groups.client("group/team", mode) as client:
         assert names((await client.list_tools()).tools) == {"work", "rest"}
         await groups.kill("mortal")
         lists.forget("mortal")
         before = time.monotonic()
         listed = await client.list_tools()
-        assert time.monotonic() - before < 4
+        assert time.monotonic() - before < 9
         assert names(listed.tools) == {"work", "rest"}, "the last known tools are shown for the grace time"
+        lists._grace = 1.0
 
         async def left() -> tuple[set[str], object]:
             found = await client.list_tools()
             return names(found.tools), (found.meta or {}).get(UNAVAILABLE_KEY)
 
-        _, reported = await eventually(left, lambda seen: seen[0] == {"work"}, within=15)
+        _, reported = await eventually(left, lambda seen: seen[0] == {"work"})
         assert isinstance(reported, list)
         assert [(each["server"], each["state"]) for each in reported] == [("mortal", "left out")]
         assert await said(client, "work") == "alive.work()"
@@ -174,13 +176,20 @@ async def test_what_a_group_may_do_with_an_mcp_bounds_what_it_offers(groups: Gro
             await client.call_tool("read", {})
 
 
-async def test_a_member_that_never_answers_delays_nobody_for_long(groups: Groups) -> None:
-    silent = MCPServer("silent")
-    await groups.serve(offering("alive", "work"), silent)
-    stubborn = await groups.platform.deploy("stubborn", "http://10.255.255.1:9/mcp")
-    groups.deployments["stubborn"] = stubborn
-    await groups.make("team", "alive", "stubborn")
-    async with groups.client("group/team", MODERN) as client:
-        before = time.monotonic()
-        assert names((await client.list_tools()).tools) == {"work"}
-        assert time.monotonic() - before < 4
+async def test_a_member_that_never_answers_delays_nobody_for_long(
+    groups: Groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await groups.serve(offering("alive", "work"))
+    group = await groups.make("team", "alive")
+    # The system takes connections there, and nobody looks at what is sent.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/mcp"
+        groups.deployments["stubborn"] = await groups.platform.deploy("stubborn", url)
+        async with groups.client("group/team", MODERN) as client:
+            assert names((await client.list_tools()).tools) == {"work"}
+            await groups.join(group, "stubborn")
+            monkeypatch.setattr(merging, "PATIENCE", PATIENCE)
+            before = time.monotonic()
+            assert names((await client.list_tools()).tools) == {"work"}
+            # Whoever waited for its list would wait for ten seconds.
+            assert time.monotonic() - before < 8

@@ -23,6 +23,8 @@ from tests.platform import Caller, RunningPlatform
 from tests.services.docker import DockerEngine
 from tests.waiting import eventually, in_one_task
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 async def platform(
@@ -74,7 +76,7 @@ async def test_a_killed_container_is_back_within_seconds_and_no_call_fails(
     assert answers.failures == []
     await healed(admin, docker_engine, platform.settings, started, 2)
     # Five seconds on a quiet machine; the calls of this test and other tests' work share its cores.
-    assert took < 15
+    assert took < 25
 
 
 async def test_a_replica_out_of_memory_says_so_and_is_replaced(

@@ -19,6 +19,9 @@ from tests.services.docker import DockerEngine
 from tests.services.temporal import new_namespace
 from tests.waiting import eventually
 
+HEALS_WITHIN = 75.0
+"""Seconds that a crowded machine may take to start containers one after the other."""
+
 
 def boxed(image: str, word: str = "one") -> dict[str, Any]:
     """Give our small server in a container of an image that has our runner."""
@@ -88,7 +91,7 @@ async def healed(
             and known == {identity[:12] for identity in there}
         )
 
-    seen, _, _ = await eventually(look, good)
+    seen, _, _ = await eventually(look, good, HEALS_WITHIN)
     for _ in range(replicas * 2):
         answer = await admin.post(f"/mcp/{started['slug']}/v1/tools/say", json={})
         assert answer.status_code == 200, answer.text

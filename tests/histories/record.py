@@ -36,6 +36,7 @@ from mcp_platform.names import (
 from mcp_platform.settings import LogSettings
 from tests.deployments.servers import LEAVES_AT_ONCE, NEVER_SPEAKS, TIME
 from tests.generation.asking import TINY_PROJECT, draft, generating_platform, turns
+from tests.histories.cancellations import record_cancellations
 from tests.histories.connections import record_connections
 from tests.histories.merges import record_merges
 from tests.histories.syncs import record_syncs
@@ -355,6 +356,7 @@ async def main() -> None:
     async with await dev_server() as environment:
         await record_builds(environment.client)
         await record_authorizations(environment.client)
+        await record_cancellations(environment.client, Recorder(environment.client).save)
     with tempfile.TemporaryDirectory() as folder:
         async with await dev_server() as environment:
             await record_generations(Path(folder), environment.client)

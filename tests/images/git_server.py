@@ -12,7 +12,6 @@ from typing import Final
 
 from aiohttp import web
 
-from tests.platform import free_port
 from tests.services.process import program
 
 _QUIET: Final = {
@@ -30,12 +29,12 @@ class GitServer:
 
     Args:
         folder: Where they are.
-        port: Where it listens.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = ""
+        """Where it listens, once it does."""
         self.token: str | None = None
         """What has to be sent, once there is one."""
         self.page: str | None = None
@@ -118,12 +117,13 @@ class GitServer:
 async def git_server(folder: Path) -> AsyncIterator[GitServer]:
     """Serve repositories until the end of the context."""
     program("git")
-    server = GitServer(folder, free_port())
+    server = GitServer(folder)
     app = web.Application(client_max_size=16_777_216)
     app.router.add_route("*", "/{path:.*}", server.answer)
     runner = web.AppRunner(app, auto_decompress=False)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", int(server.url.rpartition(":")[2])).start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield server
     finally:

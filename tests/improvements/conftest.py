@@ -31,6 +31,8 @@ async def improving(
 ) -> AsyncIterator[Improving]:
     """Start the platform, once; the administrator may run commands."""
     async with running_provider() as provider, local_registry() as registry:
+        # First, as it takes a while: the settings name a port that is free only now.
+        temporal = await new_namespace(temporal_environment.client)
         address = SecretStr(registry.url)
         settings = quick_settings(tmp_path_factory.mktemp("improving")).model_copy(
             update={
@@ -38,7 +40,6 @@ async def improving(
                 "packages": PackageSettings(pypi_url=address, npm_url=address),
             }
         )
-        temporal = await new_namespace(temporal_environment.client)
         async with in_one_task(running_platform(settings, temporal)) as platform:
             yield Improving(platform, provider, registry, await platform.admin())
 

@@ -25,7 +25,7 @@ from tests.knowledge.documents import add, found_by, ids, indexed, search
 from tests.knowledge.provider import KEY, Provider, running_provider
 from tests.platform import RunningPlatform, free_port, quick_settings, running_platform
 from tests.services.temporal import new_namespace
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 from workflows.monitoring import ReconcileWorkflow
 
 PROVIDED = "openai:test-embeddings"
@@ -50,7 +50,8 @@ def settings_for(provider: Provider, key: str = KEY) -> KnowledgeSettings:
         embedding_model=PROVIDED,
         embedding_base_url=provider.url,
         embedding_api_key=SecretStr(key),
-        query_timeout=2.0,
+        # No provider of these tests is silent: one that is away says so.
+        query_timeout=PATIENCE,
     )
 
 
@@ -231,7 +232,7 @@ async def test_a_model_that_never_answers_hides_nothing_and_makes_room_for_the_n
             assert query in result["content_snippet"].lower()
         document = (await admin.get(f"/api/v1/knowledge/documents/{birds}")).json()
         assert (document["indexing"], await active_model(platform)) == ("pending", "wordllama")
-        assert provider.refused
+        await eventually(lambda: asyncio.sleep(0, provider.refused))
 
     async with started(tmp_path, namespace, settings_for(provider)) as platform:
         await reconcile(platform)

@@ -155,6 +155,8 @@ async def test_code_in_a_page_keeps_its_lines(page: str, text: str) -> None:
 async def test_slow_files_hold_up_no_small_page_and_a_long_queue_is_refused(
     platform: RunningPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Those that wait are read two at a time, each by a process that has to start first.
+    monkeypatch.setattr(extraction, "_PATIENCE", 100.0)
     member = await platform.member()
     large = b"<p>words</p>" * 20_000
     async with turn_to_read("pdf", 1), turn_to_read("html", len(large)):

@@ -182,4 +182,4 @@ async def test_many_followers_are_woken_and_none_watches_after_they_left(tmp_pat
                 await book.of(order(own)).write(lines(number, number + 1))
                 async with asyncio.timeout(PATIENCE):
                     await asyncio.gather(*(each.wait() for each in woken))
-        assert not [task for task in asyncio.all_tasks() if "_look" in repr(task.get_coro())]
+        assert not [task for task in asyncio.all_tasks() if "LogReader._look" in repr(task.get_coro())]

@@ -16,7 +16,7 @@ from tests.logs.books import line, lines
 from tests.logs.conftest import Written
 from tests.platform import Caller, RunningPlatform
 from tests.tasks.sockets import EventStream, Socket
-from tests.tasks.test_credentials import short_token
+from tests.tasks.test_credentials import SHORT, short_token
 from tests.waiting import PATIENCE
 
 
@@ -141,7 +141,7 @@ async def test_a_socket_without_a_credential_is_not_opened(
 async def test_streams_end_with_their_credential_and_can_carry_on_with_a_newer_one(
     platform: RunningPlatform, deployed: Written
 ) -> None:
-    short = await short_token(platform, deployed.caller, 2)
+    short = await short_token(platform, deployed.caller, SHORT)
     ending = platform.caller()
     ending.headers["Authorization"] = f"Bearer {short}"
     async with (

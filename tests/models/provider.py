@@ -82,7 +82,7 @@ class Provider:
 
     def model(self, name: str = MODEL, **changes: Any) -> ChainedModel:
         """Give one of its models, for a chain."""
-        values = {"model": f"openai:{name}", "base_url": self.url, "api_key": self.key, "timeout": 10.0}
+        values = {"model": f"openai:{name}", "base_url": self.url, "api_key": self.key, "timeout": 60.0}
         return ChainedModel.model_validate(values | changes)
 
     def settings(self, chain: Sequence[ChainedModel] | None = None, **changes: Any) -> ModelSettings:

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from aiohttp import web
 
 from activities.models.failures import REASONS, STEPS, Step, outcome_of_status, seconds_of
 from mcp_platform.contracts.models import CallOutcome
 from mcp_platform.model_settings import ModelSettings
 from tests.models.asking import CLEAR, Rig
 from tests.models.provider import (
+    Asked,
     Behaviour,
     Provider,
     answering,
@@ -29,7 +31,7 @@ from tests.waiting import eventually
 WRONG = answering({"sky": "green", "sure": 0.5})
 
 
-def two(provider: Provider, first: Behaviour, timeout: float = 10.0, **changes: object) -> ModelSettings:
+def two(provider: Provider, first: Behaviour, timeout: float = 60.0, **changes: object) -> ModelSettings:
     """Give a chain whose first model always does this, and whose second one answers."""
     provider.always(first, "first")
     chain = [provider.model("first", timeout=timeout), provider.model("second")]
@@ -79,17 +81,24 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 async def test_a_busy_provider_is_left_alone_as_long_as_it_says(
     rig: Rig, provider: Provider, dated: bool
 ) -> None:
-    # A date has no parts of seconds: it is at least one second away.
-    until = datetime.now(UTC) + timedelta(seconds=3)
-    provider.next(limited(format_datetime(until, usegmt=True) if dated else "2"))
+    left_alone_until: list[float] = []
+    came_back: list[float] = []
+
+    async def busy(request: web.Request, asked: Asked) -> web.StreamResponse:
+        until = datetime.now(UTC) + timedelta(seconds=3 if dated else 2)
+        if dated:
+            until = until.replace(microsecond=0)  # a date has no parts of seconds
+        left_alone_until.append(until.timestamp())
+        return await limited(format_datetime(until, usegmt=True) if dated else "2")(request, asked)
+
+    async def free(request: web.Request, asked: Asked) -> web.StreamResponse:
+        came_back.append(time.time())
+        return await answering(CLEAR)(request, asked)
+
+    provider.next(busy, free)
     async with rig.worker(provider.settings()):
-        handle = await rig.start()
-        await eventually(lambda: asyncio.sleep(0, provider.requests))
-        told = time.time()
-        outcome = await handle.result()
-        took = time.time() - told
-    assert outcome.answer == CLEAR
-    assert took > (0.9 if dated else 1.9)
+        assert (await rig.ask()).answer == CLEAR
+    assert came_back[0] > left_alone_until[0] - 0.1
     assert await rig.outcomes() == ["rate_limited", "answered"]
 
 
@@ -164,7 +173,7 @@ async def test_what_would_fail_again_leads_to_the_next_model_at_once(
 async def test_a_model_in_trouble_is_asked_again_and_then_the_next_one(
     rig: Rig, provider: Provider, behaviour: Behaviour, outcome: str
 ) -> None:
-    timeout = 0.5 if outcome == "timed_out" else 10.0
+    timeout = 0.5 if outcome == "timed_out" else 60.0
     async with rig.worker(two(provider, behaviour, timeout=timeout, retries=1)):
         found = await rig.ask()
     assert (found.answer, found.model) == (CLEAR, "openai:second")

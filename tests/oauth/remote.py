@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +41,8 @@ class Remote:
     """Whose each access token is."""
     refresh: dict[str, str] = field(default_factory=dict)
     refreshed: int = 0
+    while_refreshing: Callable[[], Awaitable[None]] | None = None
+    """Awaited when a refresh is done, and before it is answered."""
     revoked: list[str] = field(default_factory=list)
     registered: list[dict[str, Any]] = field(default_factory=list)
     asked: list[dict[str, str]] = field(default_factory=list)
@@ -133,6 +135,8 @@ class Service:
             return JSONResponse({"error": "invalid_grant", "error_description": "it was revoked"}, 400)
         access, again = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
         remote.access[access], remote.refresh[again] = account, account
+        if form["grant_type"] == "refresh_token" and remote.while_refreshing is not None:
+            await remote.while_refreshing()
         told = {"access_token": access, "refresh_token": again, "expires_in": remote.lifetime}
         return JSONResponse({**told, "token_type": "Bearer"})
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,12 @@ import pytest
 
 from gateway.authorization.discovery import discover
 from gateway.authorization.outbound import Fetched, Outbound
-from mcp_platform.contracts.oauth import AuthorizationRefused, OwnClient
+from mcp_platform.contracts.oauth import (
+    AuthorizationRefused,
+    AuthorizationState,
+    OwnClient,
+    SealedAuthorization,
+)
 from mcp_platform.names import authorization_workflow_id
 from tests.access.people import Person, person
 from tests.oauth.browser import Browser, query_of
@@ -77,7 +83,7 @@ Connect = Callable[..., Awaitable[Connected]]
 @pytest.fixture
 async def connect(platform: RunningPlatform, browser: Browser) -> AsyncIterator[Connect]:
     """Deploy remote servers."""
-    stack = AsyncExitStack()
+    stack, begun = AsyncExitStack(), list[tuple[Caller, str]]()
 
     async def connected(author: Person, oauth: dict[str, Any] | None = None, **settings: Any) -> Connected:
         served: AbstractAsyncContextManager[Remote] = in_one_task(running_remote(**settings))
@@ -86,11 +92,16 @@ async def connect(platform: RunningPlatform, browser: Browser) -> AsyncIterator[
         if oauth is not None:
             config["oauth"] = oauth
         started = await author.caller.deploy(config)
+        begun.append((author.caller, started["deployment_id"]))
         await author.caller.deployment_is(started["deployment_id"], "running")
         return Connected(platform, remote, author.caller, started["tool_id"], started["slug"])
 
-    yield connected
-    await stack.aclose()
+    async with stack:
+        yield connected
+        # Nobody asks for a server that is gone, at a port that another one may get.
+        for caller, deployment_id in begun:
+            await caller.delete(f"/api/v1/deployments/{deployment_id}")
+            await caller.deployment_is(deployment_id, "stopped")
 
 
 async def test_each_user_calls_with_their_own_authorization(
@@ -190,6 +201,43 @@ async def test_a_token_is_refreshed_before_it_ends_and_its_end_is_told(
     assert await mcp.states(someone.caller) == ["active"]
 
 
+async def kept_of(platform: RunningPlatform, number: str) -> SealedAuthorization | None:
+    """Read what is kept of an authorization."""
+    async with platform.parts.stores.read() as rows:
+        return await rows.upstream_authorizations.get(UUID(number))
+
+
+async def test_what_a_refresh_brings_after_the_end_is_given_back_as_well(
+    platform: RunningPlatform, connect: Connect, browser: Browser, someone: Person
+) -> None:
+    mcp, ended = await connect(someone, lifetime=2.0), list[int]()
+    number = await mcp.authorize(browser, someone)
+
+    async def end() -> None:
+        answer = await someone.caller.delete(f"/api/v1/mcps/{mcp.mcp_id}/authorizations/{number}")
+        ended.append(answer.status_code)
+
+    mcp.remote.while_refreshing = end
+    await platform.parts.temporal.get_workflow_handle(authorization_workflow_id(UUID(number))).result()
+    assert ended == [200]
+    assert set(mcp.remote.refresh) <= set(mcp.remote.revoked)
+    assert await kept_of(platform, number) is None
+
+
+async def test_an_authorization_is_given_back_although_its_workflow_does_not_hear_of_the_end(
+    platform: RunningPlatform, connect: Connect, browser: Browser, someone: Person
+) -> None:
+    mcp = await connect(someone, lifetime=2.0)
+    number = await mcp.authorize(browser, someone)
+    async with platform.parts.stores.write() as rows:
+        ended, now = AuthorizationState.ENDED, datetime.now(UTC)
+        known = [AuthorizationState.ACTIVE]
+        assert await rows.upstream_authorizations.change(UUID(number), known, now, state=ended)
+    await platform.parts.temporal.get_workflow_handle(authorization_workflow_id(UUID(number))).result()
+    assert set(mcp.remote.refresh) <= set(mcp.remote.revoked)
+    assert await kept_of(platform, number) is None
+
+
 async def test_no_history_knows_a_code_or_a_token(
     platform: RunningPlatform, connect: Connect, browser: Browser, someone: Person
 ) -> None:
@@ -204,6 +252,9 @@ async def test_no_history_knows_a_code_or_a_token(
     history = (await handle.fetch_history()).to_json()
     known = [*mcp.remote.access, *mcp.remote.refresh, *(each.get("code", "") for each in mcp.remote.asked)]
     assert not [word for word in known if word and word in history]
+    ended = await someone.caller.delete(f"/api/v1/mcps/{mcp.mcp_id}/authorizations/{number}")
+    assert ended.status_code == 200, ended.text
+    await handle.result()
 
 
 async def test_who_began_it_has_to_sign_in_in_the_browser_that_goes_there(

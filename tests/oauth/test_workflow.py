@@ -9,7 +9,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from mcp_platform.contracts.oauth import AuthorizationState, AuthorizationStep
 from tests.oauth.rehearsal import EXPIRED, Rehearsal, rehearsed
-from tests.services.temporal import dev_server, time_skipping_server
+from tests.services.temporal import dev_server, new_namespace, time_skipping_server
 from tests.waiting import eventually
 from workflows.authorizations import AuthorizationWorkflow
 
@@ -58,11 +58,9 @@ async def test_it_goes_on_in_another_run_and_still_ends_when_told() -> None:
     assert rehearsal.given_back == 1
 
 
-async def test_a_refused_refresh_ends_it() -> None:
-    async with (
-        await dev_server() as environment,
-        rehearsed(environment.client, Rehearsal([EXPIRED])) as handle,
-    ):
+async def test_a_refused_refresh_ends_it(temporal_environment: WorkflowEnvironment) -> None:
+    namespace = await new_namespace(temporal_environment.client)
+    async with rehearsed(namespace, Rehearsal([EXPIRED])) as handle:
         assert (await handle.execute_update(AuthorizationWorkflow.settled)).state is not None
         assert await handle.result() == EXPIRED
         assert (await handle.describe()).status is WorkflowExecutionStatus.COMPLETED

@@ -169,14 +169,16 @@ async def test_a_quarantine_holds_in_every_gateway_and_is_audited_once(gateway: 
             return other.policies.of(deployment.mcp_id).pins is not None
 
         await eventually(known)
-        server.tools[0] = EVIL
-        assert await listed(gateway, "desk") == ["write", "drop"]
-        await eventually(quarantine_of(other, deployment))
-        assert await eventually(lambda: recorded(gateway, deployment))
-        server.tools[0] = tool("read")
-        async with gateway.stores.write() as rows:
-            digest = definition_digest(EVIL)
-            assert await rows.policies.reject(deployment.mcp_id, "read", digest)
+        digest = definition_digest(EVIL)
+        # Whoever finds it may read nothing more before somebody has decided: its own record least of all.
+        async with gateway.gateway.policies._reading:
+            server.tools[0] = EVIL
+            assert await listed(gateway, "desk") == ["write", "drop"]
+            await eventually(quarantine_of(other, deployment))
+            assert await eventually(lambda: recorded(gateway, deployment)) == digest
+            server.tools[0] = tool("read")
+            async with gateway.stores.write() as rows:
+                assert await rows.policies.reject(deployment.mcp_id, "read", digest)
         await gateway.stores.publish(Channel.POLICIES, {"mcp_id": str(deployment.mcp_id)})
         for each in (gateway.gateway, other):
             await eventually(quarantine_of(each, deployment), lambda still: not still)
@@ -195,11 +197,12 @@ async def test_what_was_rejected_is_quarantined_again_while_a_replica_offers_it(
     async with desk() as server:
         deployment = await pinned(gateway, server)
         server.tools[0] = EVIL
-        assert "read" not in await listed(gateway, "desk")
-        digest = await eventually(lambda: recorded(gateway, deployment))
-        async with gateway.stores.write() as rows:
-            assert digest
-            await rows.policies.reject(deployment.mcp_id, "read", digest)
+        async with gateway.gateway.policies._reading:
+            assert "read" not in await listed(gateway, "desk")
+            digest = await eventually(lambda: recorded(gateway, deployment))
+            async with gateway.stores.write() as rows:
+                assert digest
+                assert await rows.policies.reject(deployment.mcp_id, "read", digest)
         await gateway.stores.publish(Channel.POLICIES, {"mcp_id": str(deployment.mcp_id)})
         assert await eventually(lambda: recorded(gateway, deployment)) == digest
         assert "error" in await called(gateway, "desk", "read")

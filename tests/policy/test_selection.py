@@ -128,5 +128,6 @@ async def test_no_server_is_woken_for_a_call_that_is_not_allowed(gateway: Platfo
     deployment = await gateway.deploy("desk", driver=Driver.REMOTE)
     await govern(gateway, deployment, rules=[{"deny": ["drop"]}])
     await gateway.put_to_sleep(deployment)
-    async with asyncio.timeout(5):  # one that waits for a server waits longer
+    # A call that waits for a server waits twice as long.
+    async with asyncio.timeout(gateway.settings.gateway.wake_timeout / 2):
         assert (await gateway.rest("desk", "drop", {}))[0] == 404

@@ -60,11 +60,12 @@ async def test_pins_alone_govern_too(database: Database) -> None:
         policies = PolicyRepository(session)
         first = a_pin(mcp_id)
         await policies.add_pins([first])
-        await policies.add_pins([a_pin(mcp_id), a_pin(mcp_id, "write")])
+        await policies.add_pins([a_pin(mcp_id, "write"), a_pin(mcp_id), a_pin(mcp_id, "drop")])
         (found,) = await policies.governance(mcp_id)
+        assert await policies.governance() == [found]
         assert found.policy == McpPolicy()
         assert await policies.pin(mcp_id, "read") == first
-        assert [each.tool for each in await policies.pins(mcp_id)] == ["read", "write"]
+        assert [each.tool for each in await policies.pins(mcp_id)] == ["drop", "read", "write"]
         assert await policies.unpin(mcp_id, "write")
         assert not await policies.unpin(mcp_id, "write")
 
@@ -100,4 +101,8 @@ async def test_a_rejected_change_is_forgotten(database: Database) -> None:
         assert not await policies.reject(mcp_id, "read", digest)
         await policies.quarantine(pin, digest, NEW, NOW)
         assert await policies.reject(mcp_id, "read", digest)
-        assert await policies.pin(mcp_id, "read") == pin
+        rejected = await policies.pin(mcp_id, "read")
+        assert rejected == pin.model_copy(update={"decisions": 1})
+        # What was found before the decision is settled by it; what is found after it is not.
+        assert not await policies.quarantine(pin, digest, NEW, NOW)
+        assert await policies.quarantine(rejected, digest, NEW, NOW)

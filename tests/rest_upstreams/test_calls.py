@@ -132,7 +132,7 @@ async def test_what_is_too_slow_or_too_large_ends(pets: Platform, api: Api) -> N
         started = time.monotonic()
         with pytest.raises(MCPError, match="in time"):
             await client.call_tool("slow", {})
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30, "and not when the gateway's own 60 s are over"
         with pytest.raises(MCPError, match="larger than"):
             await client.call_tool("huge", {})
 

@@ -166,10 +166,10 @@ def test_many_schemas_of_one_name_are_told_apart_in_no_time() -> None:
     many = 3000
     names = [f"p{number}" for number in range(many)]
     schemas = Schemas(References({"x": {name: {"a": {}, "a_2": {}} for name in names}}))
-    began = time.process_time()
+    began = time.thread_time()  # the process has other threads
     schemas.translate({"anyOf": [{"$ref": f"#/x/{name}/{last}"} for name in names for last in ("a_2", "a")]})
     assert len(schemas.definitions) == 2 * many
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_a_place_in_the_path_that_nothing_describes_is_an_argument() -> None:

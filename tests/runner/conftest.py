@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SERVERS = str(Path(__file__).parent / "servers.py")
-PATIENCE = 20.0
+PATIENCE = 45.0
 
 
 @dataclass
@@ -61,6 +61,32 @@ async def until(condition: Callable[[], Awaitable[bool]], patience: float = PATI
     async with asyncio.timeout(patience):
         while not await condition():  # noqa: ASYNC110 - what we wait for happens in other processes
             await asyncio.sleep(0.02)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Tell whether a process runs; one that is gone may be read by its parent while it is asked."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def gone(*processes: psutil.Process) -> None:
+    """Wait until processes have ended: what was killed is gone when the machine has had a moment."""
+
+    async def none_lives() -> bool:
+        return not any(lives(process) for process in processes)
+
+    await until(none_lives)
+
+
+async def all_gone(group: int) -> None:
+    """Wait until no process of a group lives."""
+
+    async def none_left() -> bool:
+        return members(group) == []
+
+    await until(none_left)
 
 
 def members(group: int) -> list[psutil.Process]:

@@ -110,6 +110,10 @@ def serve(kind: str) -> None:
             say({"jsonrpc": "2.0", "id": number, "result": {"tools": TOOLS}})
         elif method == "tools/call":
             threading.Thread(target=call, args=(number, params), daemon=True).start()
+        elif method == "initialize":
+            # So the runner asks a modern server again that was slow to start.
+            error = {"code": -32022, "message": "Unsupported protocol version", "data": [MODERN]}
+            say({"jsonrpc": "2.0", "id": number, "error": error})
         elif method == "fixture/answers":
             say({"jsonrpc": "2.0", "id": number, "result": {"answers": answers}})
         else:

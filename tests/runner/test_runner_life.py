@@ -8,17 +8,12 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.runner.conftest import ROOT, SERVERS, RunningRunner, Start, members, until
+from tests.runner.conftest import ROOT, SERVERS, RunningRunner, Start, all_gone, gone, members, until
 
 
 def child_of(runner: RunningRunner) -> psutil.Process:
     """Find the server's process."""
     return psutil.Process(runner.process.pid).children()[0]
-
-
-def gone(process: psutil.Process) -> bool:
-    """Tell whether the process has ended."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 async def test_a_server_that_exits_at_once_ends_the_runner_with_the_reason(start: Start) -> None:
@@ -36,8 +31,9 @@ async def test_a_command_that_does_not_exist_is_named(start: Start) -> None:
 
 
 async def test_a_server_that_never_speaks_mcp_is_given_up(start: Start) -> None:
+    patient = await start("mute")
+    assert await patient.health() == 503
     runner = await start("mute", options=("--start-timeout", "1"))
-    assert await runner.health() == 503
     assert await runner.ended() == 4
     assert runner.stderr() == ["runner: the server did not answer as an MCP server within 1 s"]
 
@@ -62,7 +58,7 @@ async def test_the_end_of_standard_input_ends_runner_and_server(start: Start) ->
     assert runner.process.stdin is not None
     runner.process.stdin.close()
     assert await runner.ended() == 0
-    assert gone(server)
+    await gone(server)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -71,7 +67,7 @@ async def test_a_signal_ends_runner_and_server(start: Start, number: signal.Sign
     server = child_of(runner)
     runner.process.send_signal(number)
     assert await runner.ended() == 0
-    assert gone(server)
+    await gone(server)
 
 
 async def test_a_server_that_ignores_sigterm_is_killed(start: Start) -> None:
@@ -79,7 +75,7 @@ async def test_a_server_that_ignores_sigterm_is_killed(start: Start) -> None:
     server = child_of(runner)
     runner.process.terminate()
     assert await runner.ended() == 0
-    assert gone(server)
+    await gone(server)
 
 
 async def test_what_the_server_started_ends_with_it(start: Start) -> None:
@@ -87,7 +83,7 @@ async def test_what_the_server_started_ends_with_it(start: Start) -> None:
     assert len(members(runner.process.pid)) == 3
     child_of(runner).kill()
     assert await runner.ended() == 3
-    assert members(runner.process.pid) == []
+    await all_gone(runner.process.pid)
 
 
 async def test_a_killed_runner_takes_its_server_along(start: Start) -> None:
@@ -95,11 +91,7 @@ async def test_a_killed_runner_takes_its_server_along(start: Start) -> None:
     server = child_of(runner)
     runner.process.kill()
     await runner.ended()
-
-    async def ended() -> bool:
-        return gone(server)
-
-    await until(ended)
+    await gone(server)
 
 
 async def test_nothing_remains_of_a_parent_that_was_killed() -> None:
@@ -123,8 +115,4 @@ async def test_nothing_remains_of_a_parent_that_was_killed() -> None:
     await until(all_started)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-
-    async def none_left() -> bool:
-        return members(group) == []
-
-    await until(none_left)
+    await all_gone(group)

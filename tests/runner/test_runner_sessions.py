@@ -9,7 +9,7 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.runner.conftest import RunningRunner, Start, members, until
+from tests.runner.conftest import RunningRunner, Start, gone, lives, members, until
 
 LEGACY = "2025-11-25"
 _EITHER = {"Accept": "application/json, text/event-stream"}
@@ -61,7 +61,7 @@ async def begin(
 def servers(runner: RunningRunner) -> list[psutil.Process]:
     """List the servers that the runner has started and that live."""
     children = psutil.Process(runner.process.pid).children()
-    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in children if lives(child)]
 
 
 async def one_server(runner: RunningRunner) -> bool:
@@ -121,7 +121,7 @@ async def test_more_sessions_than_allowed_are_refused_until_one_ends(start: Star
         _, refused = await begin(http, runner, "elicitation")
         assert "1 sessions have a server of their own" in refused["error"]["message"]
         assert await first.end() == 200
-        assert await one_server(runner)
+        await until(lambda: one_server(runner))
         assert (await first.post({"id": 1, "method": "tools/list"}))[0] == 404
         second, _ = await begin(http, runner, "elicitation")
         assert "result" in await second.call("pid")
@@ -185,11 +185,7 @@ async def test_the_servers_of_sessions_end_with_the_runner(start: Start, number:
     assert len(found) == 3
     os.kill(runner.process.pid, number)
     await runner.ended()
-
-    async def gone() -> bool:
-        return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in found)
-
-    await until(gone)
+    await gone(*found)
 
 
 @pytest.mark.parametrize("offers", [("sampling",), ()], ids=["own", "shared"])
@@ -216,4 +212,4 @@ async def test_a_server_that_cannot_be_started_again_is_told_to_the_client(start
         _, answer = await begin(http, runner, "sampling")
         assert "opened no session: the server exited with status 7" in answer["error"]["message"]
         assert "result" in await (await begin(http, runner))[0].call("pid")
-    assert await one_server(runner)
+    await until(lambda: one_server(runner))

@@ -138,6 +138,7 @@ def test_of_secrets_within_secrets_nothing_is_left() -> None:
 
 def test_a_mask_is_quick_with_the_largest_secret_and_the_longest_lines() -> None:
     mask = Mask(["x" * 65_536, "y\n" * 30_000])
-    started = time.perf_counter()
+    # What the processor does for this thread alone: the machine may have others to serve meanwhile.
+    started = time.thread_time()
     assert mask.lines(["z" * 2_000] * 50) == ["z" * 2_000] * 50
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1

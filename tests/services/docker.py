@@ -192,14 +192,14 @@ def _free_net() -> str:
 
 def _ip(*arguments: str, check: bool = True) -> str:
     command = [program("ip"), *arguments]
-    return subprocess.run(command, check=check, capture_output=True, text=True, timeout=10).stdout
+    return subprocess.run(command, check=check, capture_output=True, text=True, timeout=60).stdout
 
 
 def _unmount(folder: Path) -> None:
     """Unmount what the engine left, the innermost first."""
     mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for place in sorted((one for one in mounted if one.startswith(f"{folder}/")), reverse=True):
-        subprocess.run([program("umount"), "--lazy", place], check=False, timeout=10)
+        subprocess.run([program("umount"), "--lazy", place], check=False, timeout=60)
 
 
 def _forget_rules(words: Sequence[str]) -> None:

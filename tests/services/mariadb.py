@@ -1,6 +1,7 @@
 """A MariaDB server on a socket of its own, in place of MySQL."""
 
 import getpass
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -50,10 +51,12 @@ class MariaDb:
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         ]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=110)
 
     def start(self) -> None:
         """Start the server, and wait until it listens."""
+        # One that was killed left it behind, and it would seem to listen at once.
+        self._socket.unlink(missing_ok=True)
         command = [
             program("mariadbd"),
             "--no-defaults",
@@ -66,7 +69,11 @@ class MariaDb:
             "--innodb-buffer-pool-size=64M",
             *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--debug-no-sync"),
         ]
-        self._process.enter_context(running(tied(command), self._folder / "log", self._socket.exists))
+        self._process.enter_context(running(tied(command), self._folder / "log", self._listens))
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return not probe.connect_ex(str(self._socket))
 
     def stop(self) -> None:
         """Stop the server; its data stays."""

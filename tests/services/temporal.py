@@ -21,6 +21,7 @@ from mcp_platform.settings import TemporalSettings
 from tests.services.process import program, unavailable
 from worker.search_attributes import ensure_search_attributes
 
+_START_PATIENCE: Final = timedelta(seconds=60)
 _TIME_SKIPPING: Final = Path(__file__).parents[2] / ".cache/services/time-skipping/temporal-test-server"
 
 
@@ -35,6 +36,7 @@ async def dev_server(changes: dict[str, str] | None = None) -> WorkflowEnvironme
     return await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(path),
         dev_server_extra_args=flags,
+        dev_server_startup_timeout=_START_PATIENCE,
         plugins=[PLATFORM],
         search_attributes=ALL,
     )
@@ -46,7 +48,9 @@ async def time_skipping_server() -> WorkflowEnvironment:
     if not _TIME_SKIPPING.exists():
         unavailable("Temporal's time-skipping test server is not installed")
     environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=str(_TIME_SKIPPING), plugins=[PLATFORM]
+        test_server_existing_path=str(_TIME_SKIPPING),
+        test_server_startup_timeout=_START_PATIENCE,
+        plugins=[PLATFORM],
     )
     # Without them an upsert hangs there.
     await environment.client.operator_service.add_search_attributes(

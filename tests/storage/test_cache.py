@@ -18,12 +18,13 @@ from mcp_platform.settings import CacheSettings, Settings
 from storage.cache import DriverStates, HealthStamps, Message, listen, open_cache, ping, publish
 from tests.services.redis import RedisServer
 from tests.storage.samples import NOON
+from tests.waiting import PATIENCE
 
 SOMETHING_MISSED = Message(None)
 
 
 async def hear(messages: AsyncIterator[Message]) -> Message:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         return await anext(messages)
 
 
@@ -83,7 +84,7 @@ async def test_a_listener_that_is_cancelled_ends(cache: Redis) -> None:
 
     listening = asyncio.Event()
     task = asyncio.create_task(listen_for_ever())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await listening.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -176,7 +177,7 @@ async def test_what_is_cancelled_while_it_asks_the_cache_ends(cache: Redis) -> N
         for _ in range(steps):
             await asyncio.sleep(0)
         telling.cancel()
-        done, _ = await asyncio.wait({telling}, timeout=10)
+        done, _ = await asyncio.wait({telling}, timeout=PATIENCE)
         assert done, f"it goes on when it is cancelled at step {steps}"
         assert telling.cancelled()
     assert await states.trouble(Driver.DOCKER) == "away", "no connection is left with another's answer"

@@ -1,7 +1,6 @@
 """The contract of the document store."""
 
 import asyncio
-import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from storage.documents import Documents, open_documents
 from storage.documents.mongo import MongoDocuments
 from storage.documents.sql import SqlDocuments
 from storage.sql.engine import Database
+from tests.platform import free_port
 from tests.services.mongodb import mongo_server
 from tests.storage.crowd import crowd
 
@@ -107,8 +107,7 @@ async def test_a_database_that_is_away_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_mongodb_that_goes_away_is_named_and_found_again_when_it_is_back() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = free_port()
     documents = MongoDocuments(f"mongodb://127.0.0.1:{port}", "test")
     with mongo_server(port):
         await documents.put(Collection.CONFIGS, "key", {})

@@ -11,7 +11,7 @@ from mcp_platform.settings import CacheSettings, Settings
 from storage.cache import open_cache
 from storage.cache.limits import STEP, Allowance, Limiter, LocalLimiter
 from tests.services.redis import RedisServer
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 class Clock:
@@ -22,6 +22,13 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a Redis that is slow for Redis: who counts alone, or asks once more, counts otherwise."""
+    monkeypatch.setattr("storage.cache.limits._PATIENCE", PATIENCE)
+    monkeypatch.setattr("storage.cache.connection._TIMEOUT", PATIENCE)
 
 
 @pytest.fixture

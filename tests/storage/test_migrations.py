@@ -86,6 +86,7 @@ async def test_the_migrations_lead_back_to_an_empty_database_and_up_again(blank_
     assert await look(blank_url, table_names) == TABLES
 
 
+@pytest.mark.timeout(600)  # it takes each of the many revisions once for each of them
 async def test_every_revision_leads_to_the_present_schema_and_can_be_gone_back_to(blank_url: str) -> None:
     await migrate(blank_url)
     for revision in REVISIONS:

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -19,7 +19,13 @@ from tests.tasks.sockets import Socket, open_events, open_socket
 from tests.tasks.states import Deliberation
 from tests.waiting import PATIENCE, eventually
 
+pytestmark = pytest.mark.usefixtures("patient_queries")
+
 UNAUTHORIZED = 4401
+SHORT = 8
+"""Seconds for which a token holds that is to expire: enough to open all streams on a slow machine."""
+PROMPT = PATIENCE / 2
+"""Seconds: far less than the minute after which every credential is asked about in any case."""
 
 
 async def short_token(platform: RunningPlatform, caller: Caller, seconds: int) -> str:
@@ -65,7 +71,7 @@ async def both_end(socket: Socket, stream: Any, reason: str) -> None:
 
 async def test_a_token_that_expires_ends_its_streams_with_a_clear_code(platform: RunningPlatform) -> None:
     member = await platform.member()
-    member.headers["Authorization"] = f"Bearer {await short_token(platform, member, 2)}"
+    member.headers["Authorization"] = f"Bearer {await short_token(platform, member, SHORT)}"
     async with both(platform, member) as (socket, stream):
         await both_end(socket, stream, "expired")
 
@@ -75,7 +81,7 @@ async def test_a_token_that_is_refreshed_in_the_stream_carries_on(
 ) -> None:
     member = await platform.member()
     task_id = await deliberation.start_task(member)
-    short = await short_token(platform, member, 2)
+    short = await short_token(platform, member, SHORT)
     async with open_socket(platform, short) as socket, open_socket(platform, short) as forgetful:
         await socket.send("subscribe", task_id)
         await socket.next()
@@ -112,7 +118,7 @@ async def test_a_session_that_is_ended_ends_its_streams_and_no_others(
     await again.sign_in(name, PASSWORD)
     async with both(platform, member) as (socket, stream), open_socket(platform, again.token) as other:
         assert (await member.post("/api/v1/auth/logout")).status_code == 200
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PROMPT):
             await both_end(socket, stream, "does not hold")
         await other.send("subscribe", task_id)
         assert (await other.next())["task_id"] == task_id
@@ -124,7 +130,7 @@ async def test_an_account_that_is_disabled_hears_nothing_more(platform: RunningP
     async with both(platform, member) as (socket, stream):
         answer = await admin.patch(f"/api/v1/users/{me['id']}", json={"is_active": False})
         assert answer.status_code == 200, answer.text
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PROMPT):
             await both_end(socket, stream, "does not hold")
 
 
@@ -133,7 +139,7 @@ async def test_a_key_that_is_revoked_hears_nothing_more(platform: RunningPlatfor
     key = (await member.post("/api/v1/auth/api-keys", json={"name": "a screen"})).json()
     async with open_socket(platform, key["key"]) as socket:
         assert (await member.delete(f"/api/v1/auth/api-keys/{key['id']}")).status_code == 200
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PROMPT):
             assert (await closed(socket))[0] == UNAUTHORIZED
 
 
@@ -157,7 +163,7 @@ async def test_a_revoked_key_hears_nothing_more_after_a_check_that_failed(
         for key in (other, one):
             assert (await member.delete(f"/api/v1/auth/api-keys/{key['id']}")).status_code == 200
             await eventually(lambda: asyncio.sleep(0, failures))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PROMPT):
             assert (await closed(socket))[0] == UNAUTHORIZED
 
 
@@ -167,7 +173,7 @@ async def test_who_may_something_else_now_has_to_connect_again(platform: Running
     async with both(platform, member) as (socket, stream):
         answer = await admin.patch(f"/api/v1/users/{me['id']}", json={"role": "viewer"})
         assert answer.status_code == 200, answer.text
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PROMPT):
             await both_end(socket, stream, "connect again")
 
 
@@ -179,10 +185,13 @@ async def test_a_key_for_some_mcps_hears_only_of_their_deployments(platform: Run
     limited = platform.caller()
     limited.headers["Authorization"] = f"Bearer {key}"
     async with open_events(limited) as stream, open_events(member) as all_of_them:
-        for tool_id in (uuid4(), UUID(mine["id"])):
-            data = {"deployment_id": str(uuid4()), "tool_id": str(tool_id), "status": "running"}
+        strange = str(uuid4())
+        for tool_id in (strange, mine["id"]):
+            data = {"deployment_id": str(uuid4()), "tool_id": tool_id, "status": "running"}
             event = Event(type=EventType.DEPLOYMENT_STATUS, owner_id=uuid4(), data=data)
             await platform.parts.stores.publish(Channel.EVENTS, event)
         assert (await stream.next())[1]["tool_id"] == mine["id"]
-        assert (await all_of_them.next())[1]["tool_id"] != mine["id"]
-        assert (await all_of_them.next())[1]["tool_id"] == mine["id"]
+        told: list[str | None] = []
+        while mine["id"] not in told:
+            told.append((await all_of_them.next())[1].get("tool_id"))
+        assert strange in told

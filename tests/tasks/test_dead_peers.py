@@ -19,7 +19,8 @@ from tests.waiting import PATIENCE, eventually, in_one_task
 async def test_a_socket_whose_peer_answers_no_pings_is_closed(
     tmp_path: Path, temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "PING_INTERVAL", 0.2)
+    # Not so soon that the socket is closed before it was seen to be watched.
+    monkeypatch.setattr(serving, "PING_INTERVAL", 2.0)
     client = await new_namespace(temporal)
     settings = quick_settings(tmp_path)
     async with in_one_task(running_platform(settings, client, with_worker=False)) as platform:

@@ -19,6 +19,8 @@ from tests.tasks.sockets import FINAL, EventStream, open_events
 from tests.tasks.states import Deliberation
 from tests.waiting import PATIENCE, in_one_task
 
+pytestmark = pytest.mark.usefixtures("patient_queries")
+
 
 async def final_state(stream: EventStream, task_id: str) -> list[str]:
     """Listen until a task is final; all its states that were told."""
@@ -37,8 +39,8 @@ async def test_tasks_that_were_started_before_and_after_connecting_are_told(
     member = await platform.member()
     before = await deliberation.start_task(member)
     async with open_events(member) as stream:
-        name, data = await stream.next()
-        assert (name, data["task_id"], data["status"]) == ("task_update", before, "running")
+        (first,) = await stream.until(before, "running")
+        assert first["type"] == "task_update"
         deliberation.end()
         assert (await final_state(stream, before))[-1] == "completed"
         after = await member.start_analysis()

@@ -26,6 +26,8 @@ from tests.tasks.sockets import EventStream, open_events, open_socket
 from tests.tasks.states import Deliberation
 from tests.waiting import PATIENCE, eventually, in_one_task
 
+pytestmark = pytest.mark.usefixtures("patient_queries")
+
 FAR = {"name": "far", "url": "http://127.0.0.1:9/mcp"}
 
 

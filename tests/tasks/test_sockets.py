@@ -3,15 +3,19 @@
 import asyncio
 import json
 import logging
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from api.task_reader import TaskReader
 from tests.platform import Caller, RunningPlatform
 from tests.tasks.sockets import Socket, open_socket
 from tests.tasks.states import LAST_STEP, Deliberation
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.usefixtures("patient_queries")
 
 
 async def nobody_watches(platform: RunningPlatform) -> None:
@@ -93,6 +97,25 @@ async def test_a_task_terminated_in_temporal_is_told_as_failed(
         failed = (await socket.until_final(task_id))[-1]
     assert failed["status"] == "failed"
     assert "terminated" in failed["error"]
+
+
+async def test_a_state_that_was_told_does_not_go_back_when_nobody_can_be_asked(
+    platform: RunningPlatform,
+    member: Caller,
+    deliberation: Deliberation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task_id = await deliberation.start_task(member)
+    async with open_socket(platform, member.token) as socket:
+        await socket.send("subscribe", task_id)
+        assert (await socket.next())["progress"] == 65
+        with monkeypatch.context() as nobody:
+            nobody.setattr(TaskReader, "_ask", AsyncMock(return_value=None))
+            await platform.parts.temporal.get_workflow_handle(task_id).terminate()
+            told = await socket.next()
+        assert (told["status"], told["progress"], told["stale"]) == ("running", 65, True)
+        failed = (await socket.until_final(task_id))[-1]
+    assert (failed["status"], failed["progress"], failed["stale"]) == ("failed", 65, False)
 
 
 async def test_after_unsubscribing_nothing_more_comes(
@@ -226,7 +249,7 @@ async def test_a_client_that_floods_the_socket_delays_nobody(
         flood = asyncio.create_task(_flood(noisy))
         try:
             deliberation.end()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE / 2):
                 assert (await quiet.until_final(task_id))[-1]["status"] == "completed"
             assert not flood.done()
         finally:

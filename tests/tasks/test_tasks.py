@@ -14,6 +14,9 @@ from mcp_platform.settings import ApiSettings
 from tests.platform import Caller, RunningPlatform, free_port, running_platform
 from tests.services.temporal import new_namespace
 from tests.tasks.states import LAST_STEP, Deliberation
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("patient_queries")
 
 
 async def list_tasks(caller: Caller, **query: Any) -> dict[str, Any]:
@@ -119,8 +122,12 @@ async def test_a_cancelled_task_ends_cancelled_and_cannot_be_cancelled_again(
     again = await member.post(f"/api/v1/tasks/{task_id}/cancel")
     assert again.status_code == 409
     assert (again.json()["error_code"], again.json()["status"]) == ("CONFLICT", "cancelled")
-    closed = (await temporal.get_workflow_handle(task_id).describe()).status
-    assert closed is WorkflowExecutionStatus.CANCELED
+    # The record is final a moment before the workflow is.
+    closed = await eventually(
+        temporal.get_workflow_handle(task_id).describe,
+        lambda seen: seen.status is not WorkflowExecutionStatus.RUNNING,
+    )
+    assert closed.status is WorkflowExecutionStatus.CANCELED
 
 
 async def test_a_task_that_is_finished_cannot_be_cancelled(platform: RunningPlatform) -> None:

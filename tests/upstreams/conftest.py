@@ -21,9 +21,10 @@ from mcp_platform.wire import (
     Era,
     RpcError,
 )
-from tests.waiting import eventually, in_one_task
+from tests.upstreams.older import Older, older
+from tests.waiting import PATIENCE, eventually, in_one_task
 
-LIMITS = Limits(connect_timeout=2.0, call_timeout=30.0, max_response_bytes=1_000_000)
+LIMITS = Limits(connect_timeout=15.0, call_timeout=30.0, max_response_bytes=1_000_000)
 ASKABLE: dict[str, Any] = {"sampling": {}, "elicitation": {}, "roots": {}}
 INFO = {"name": "tester", "version": "1"}
 ANSWERS: dict[str, dict[str, Any]] = {
@@ -65,7 +66,7 @@ class Recorder:
         """List what it was told."""
         return [message["method"] for message in self.told]
 
-    async def hears(self, method: str, within: float = 10.0) -> dict[str, Any]:
+    async def hears(self, method: str, within: float = PATIENCE) -> dict[str, Any]:
         """Wait until it was told something of this kind, and give it."""
         async with asyncio.timeout(within):
             while method not in self.methods():
@@ -121,6 +122,7 @@ class Desk:
 @asynccontextmanager
 async def open_desk() -> AsyncIterator[Desk]:
     """Run a desk; in the end no connection is open, and no task is left."""
+    others = asyncio.all_tasks()  # such as those of the session's platform
     async with asyncio.TaskGroup() as tasks:
         desk = Desk(tasks)
         yield desk
@@ -129,11 +131,11 @@ async def open_desk() -> AsyncIterator[Desk]:
     await desk.http.close()
     assert desk.http.open == 0
     assert desk.http.idle == 0
-    codes = [getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()]
+    codes = [getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks() - others]
     assert not [code for code in codes if code is not None and "/gateway/upstreams/" in code.co_filename]
 
 
-async def until(true: Callable[[], bool], within: float = 5.0) -> None:
+async def until(true: Callable[[], bool], within: float = PATIENCE) -> None:
     """Wait until something has become true."""
 
     async def ask() -> bool:
@@ -147,6 +149,13 @@ async def desk() -> AsyncIterator[Desk]:
     """Give a desk."""
     async with in_one_task(open_desk()) as desk:
         yield desk
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Older]:
+    """Run a server that shows its sessions."""
+    async with older() as server:
+        yield server
 
 
 async def call(
@@ -165,3 +174,8 @@ async def call(
 def text(result: dict[str, Any]) -> str:
     """Give a result's only text."""
     return str(result["content"][0]["text"])
+
+
+async def own_call(upstream: Upstream, session: ClientSession, **arguments: Any) -> str:
+    """Call a tool within a session."""
+    return text(await call(upstream, "who", Era.LEGACY, arguments, session=session, channel=Recorder()))

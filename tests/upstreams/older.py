@@ -10,6 +10,8 @@ from uuid import uuid4
 
 from aiohttp import web
 
+from tests.waiting import PATIENCE
+
 VERSION = "2025-11-25"
 
 
@@ -41,6 +43,17 @@ class Older:
         """Whether it opens no session any more."""
         self.tells = True
         """Whether it says that it tells when its lists change."""
+        self.tools: list[str] = []
+        """What it lists."""
+        self.told: list[str] = []
+        """The notifications that it took."""
+        self.busy = False
+        """Whether it refuses streams, as while it takes the session's former one to be open."""
+        self.conflicts = 0
+        """How many it refused so."""
+        self.waiting: list[str] = []
+        """What was held up."""
+        self._gates: dict[str, asyncio.Event] = {}
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._cut = asyncio.Event()
 
@@ -53,6 +66,10 @@ class Older:
         self._cut.set()
         self._cut = asyncio.Event()
 
+    def hold(self, method: str) -> asyncio.Event:
+        """Hold messages of a method up, or by `GET` streams, until the event is set that this gives."""
+        return self._gates.setdefault(method, asyncio.Event())
+
     async def tell(self, method: str, name: str | None = None, **params: Any) -> None:
         """Send a notification, to one session or to all."""
         message = {"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}
@@ -63,7 +80,7 @@ class Older:
         number = len(self._answers) + 1
         self._answers[number] = asyncio.get_running_loop().create_future()
         await self._send({"jsonrpc": "2.0", "id": number, "method": method}, name)
-        return await asyncio.wait_for(self._answers[number], 5.0)
+        return await asyncio.wait_for(self._answers[number], PATIENCE)
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Take one message."""
@@ -71,6 +88,7 @@ class Older:
         method, name = message.get("method"), request.headers.get("Mcp-Session-Id", "")
         if request.headers.get("MCP-Protocol-Version", VERSION) != VERSION:
             return web.json_response({"detail": "unsupported protocol version"}, status=400)
+        await self._wait_for_gate(method)
         if method == "initialize":
             return self._open(message)
         session = self.sessions.get(name)
@@ -80,6 +98,7 @@ class Older:
         if "method" not in message:
             self._answers[message["id"]].set_result(message)
         if "id" not in message or method is None:
+            self.told += [method] if method else []
             return web.Response(status=202)
         params = message.get("params") or {}
         if method == "tools/call":
@@ -88,13 +107,17 @@ class Older:
             session.level = params["level"]
         if method == "resources/subscribe":
             session.uris.add(params["uri"])
-        return _result(message, {})
+        return _result(message, self._list() if method == "tools/list" else {})
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Open a stream, or go on with one."""
         name = request.headers.get("Mcp-Session-Id", "")
         if name not in self.sessions:
             return web.Response(status=404)
+        if self.busy:
+            self.conflicts += 1
+            return web.Response(status=409)
+        await self._wait_for_gate("GET")
         stream = await _stream(request)
         last = request.headers.get("Last-Event-ID", "")
         if last.startswith("call"):
@@ -114,6 +137,14 @@ class Older:
         """End a session."""
         known = self.sessions.pop(request.headers.get("Mcp-Session-Id", ""), None)
         return web.Response(status=200 if known else 404)
+
+    async def _wait_for_gate(self, method: str | None) -> None:
+        if method in self._gates:
+            self.waiting.append(method)
+            await self._gates[method].wait()
+
+    def _list(self) -> dict[str, Any]:
+        return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in self.tools]}
 
     def _open(self, message: dict[str, Any]) -> web.Response:
         if self.closed:

@@ -2,33 +2,30 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
 from typing import Any
 
 import pytest
 
 from gateway.requests import ClientSession
 from gateway.upstreams.connection import Unreachable
-from gateway.upstreams.upstream import Upstream
 from mcp_platform.contracts.deployments import UpstreamAddress
 from mcp_platform.errors import UpstreamFailed
 from mcp_platform.wire import LOG_LEVEL_KEY, METHOD_NOT_FOUND, Era, RpcError
-from tests.upstreams.conftest import ASKABLE, INFO, Desk, Recorder, call, modern, session_of, text, until
+from tests.upstreams.conftest import (
+    ASKABLE,
+    INFO,
+    Desk,
+    Recorder,
+    call,
+    modern,
+    own_call,
+    session_of,
+    text,
+    until,
+)
 from tests.upstreams.odd import Caller, odd
-from tests.upstreams.older import Older, older
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Older]:
-    """Run a server that shows its sessions."""
-    async with older() as server:
-        yield server
-
-
-async def own_call(upstream: Upstream, session: ClientSession, **arguments: Any) -> str:
-    """Call a tool within a session."""
-    return text(await call(upstream, "who", Era.LEGACY, arguments, session=session, channel=Recorder()))
+from tests.upstreams.older import Older
 
 
 async def test_clients_that_cannot_be_asked_share_a_session(desk: Desk, server: Older) -> None:
@@ -104,6 +101,45 @@ async def test_a_session_that_the_server_lost_is_opened_anew_as_it_was(
     assert server.calls == 4, "nothing was executed twice"
 
 
+async def test_a_session_whose_opening_did_not_end_is_opened_anew_as_it_was(
+    desk: Desk, server: Older
+) -> None:
+    upstream = desk.open(server.url)
+    await call(upstream, "who", Era.LEGACY)
+    opening = server.hold("notifications/initialized")
+    session = session_of(**ASKABLE)
+    session.log_level, session.subscriptions = "error", {"a:b"}
+    calling = asyncio.create_task(own_call(upstream, session))
+    await until(lambda: server.waiting == ["notifications/initialized"])
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    await until(lambda: len(server.sessions) == 1)  # what is half open is ended
+    opening.set()
+    name = await own_call(upstream, session)
+    assert session.upstream_sessions == {upstream.address.replica_id: name}
+    assert (server.sessions[name].level, server.sessions[name].uris) == ("error", {"a:b"})
+
+
+async def test_a_server_has_time_to_take_what_it_is_told(
+    desk: Desk, server: Older, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.upstreams.legacy._COURTESY", 0.05)
+    upstream = desk.open(server.url)
+    await call(upstream, "who", Era.LEGACY)
+    methods = ("tools/call", "notifications/cancelled", "notifications/initialized")
+    gates = [server.hold(method) for method in methods]
+    leaving = asyncio.create_task(call(upstream, "who", Era.LEGACY))
+    await until(lambda: server.waiting == ["tools/call"])
+    leaving.cancel()
+    opening = asyncio.create_task(own_call(upstream, session_of(**ASKABLE)))
+    await until(lambda: set(server.waiting) == set(methods))
+    await asyncio.wait({opening}, timeout=0.5)
+    for gate in gates:
+        gate.set()
+    assert await opening in server.sessions
+    await until(lambda: "notifications/cancelled" in server.told)
+
+
 async def test_many_calls_that_find_their_session_lost_open_one_together(desk: Desk, server: Older) -> None:
     upstream = desk.open(server.url)
     session = session_of(**ASKABLE)
@@ -158,7 +194,7 @@ async def test_a_stream_that_the_server_interrupts_is_gone_on_with(desk: Desk, s
     upstream = desk.open(server.url)
     channel = Recorder()
     calling = call(
-        upstream, "interrupts", Era.LEGACY, channel=channel, meta={"progressToken": "t"}, timeout=5.0
+        upstream, "interrupts", Era.LEGACY, channel=channel, meta={"progressToken": "t"}, timeout=30.0
     )
     assert text(await calling) == "after two interruptions"
     told = [message["params"] for message in channel.told]
@@ -183,6 +219,26 @@ async def test_a_question_that_the_server_withdraws_is_not_answered(desk: Desk, 
     answer = await call(upstream, "withdraws", Era.LEGACY, session=session, channel=Slow())
     assert text(answer) == "withdrawn"
     assert withdrawn.is_set()
+
+
+async def test_the_list_of_tools_is_asked_for_again_soon_where_no_connection_was_free(
+    desk: Desk, server: Older, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.upstreams.upstream._ASKED_AGAIN", 0.0)
+    upstream = desk.open(server.url)
+    await call(upstream, "who", Era.LEGACY)
+    gate = server.hold("tools/call")
+    calling = asyncio.create_task(call(upstream, "who", Era.LEGACY))
+    await until(lambda: server.waiting == ["tools/call"])
+    desk.http.most = desk.http.open
+    upstream.know_tools()
+    await until(lambda: upstream._know_until <= time.monotonic())
+    assert upstream.repeatable("who") is None
+    desk.http.most = 100
+    upstream.know_tools()
+    await until(lambda: upstream.repeatable("who") is False)
+    gate.set()
+    await calling
 
 
 class Thoughtful(Recorder):
@@ -239,78 +295,3 @@ async def test_what_a_server_refuses_to_open_is_an_error_and_no_loop(desk: Desk,
         await own_call(upstream, session)
     server.closed = False
     assert await own_call(upstream, session)
-
-
-@asynccontextmanager
-async def watching(upstream: Upstream, heard: list[str]) -> AsyncIterator[asyncio.Task[None]]:
-    """Watch while the block runs."""
-    task = asyncio.create_task(upstream.watch(heard.append))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_changes_of_lists_are_heard_by_one_stream_for_all(desk: Desk, server: Older) -> None:
-    upstream = desk.open(server.url)
-    one: list[str] = []
-    other: list[str] = []
-    async with watching(upstream, one), watching(upstream, other):
-        await until(lambda: server.streams == 1)
-        await server.tell("notifications/tools/list_changed")
-        await server.tell("notifications/message")
-        await until(lambda: len(one) == len(other) == 1)
-        server.cut()  # the stream breaks, is opened again, and what may have been missed is told
-        await until(lambda: len(one) == 2)
-        await until(lambda: server.streams == 1)
-        await server.tell("notifications/tools/list_changed")
-        await until(lambda: len(one) == len(other) == 3)
-    assert set(one) == {"notifications/tools/list_changed"}
-    await until(lambda: server.streams == 0)
-    async with watching(upstream, one) as task:
-        await until(lambda: server.streams == 1)
-        await upstream.close()
-        await asyncio.wait_for(task, 2.0)
-
-
-async def test_a_server_that_does_not_tell_is_not_listened_to(desk: Desk, server: Older) -> None:
-    server.tells = False
-    upstream = desk.open(server.url)
-    await asyncio.wait_for(upstream.watch(lambda _: None), 2.0)
-    assert server.opened_streams == 0
-
-
-async def test_a_session_hears_what_is_said_outside_of_calls(desk: Desk, server: Older) -> None:
-    upstream, channel = desk.open(server.url), Recorder()
-    session = session_of(channel, **ASKABLE)
-    name = await own_call(upstream, session)
-    listener = asyncio.create_task(upstream.listen(session))
-    await until(lambda: server.streams == 1)
-    await server.tell("notifications/message", name, data="hello")
-    assert (await channel.hears("notifications/message"))["params"] == {"data": "hello"}
-    answer = await server.ask("roots/list", name)
-    assert answer["result"]["roots"]
-    assert (await server.ask("ping", name))["result"] == {}
-    listener.cancel()
-    await asyncio.gather(listener, return_exceptions=True)
-
-
-async def test_a_session_is_listened_for_as_soon_as_there_is_a_place(desk: Desk, server: Older) -> None:
-    upstream = desk.open(server.url)
-    sessions = [session_of(Recorder(), **ASKABLE) for _ in range(2)]
-    for session in sessions:
-        await own_call(upstream, session)
-    desk.http.most = 2
-    first = asyncio.create_task(upstream.listen(sessions[0]))
-    await until(lambda: server.streams == desk.http.lasting.open == 1)
-    desk.http.most = 3
-    second = asyncio.create_task(upstream.listen(sessions[1]))
-    await asyncio.wait({second}, timeout=0.3)
-    assert (server.opened_streams, second.done()) == (1, False)
-    desk.http.most = 100
-    await until(lambda: server.streams == desk.http.lasting.open == 2)
-    for listener in (first, second):
-        listener.cancel()
-    await asyncio.gather(first, second, return_exceptions=True)
-    assert desk.http.lasting.open == 0

@@ -52,7 +52,7 @@ async def test_a_worker_that_starts_has_records_and_truth_compared_at_once(tempo
     async def begun() -> int:
         return (await handle.describe()).info.num_actions
 
-    await eventually(begun, lambda number: number >= 1, within=10)
+    await eventually(begun, lambda number: number >= 1)
 
 
 class Refusals(Interceptor):

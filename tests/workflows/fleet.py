@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import uuid4
 
 from temporalio import activity
@@ -29,11 +29,10 @@ Handle = WorkflowHandle[DeploymentWorkflow, DeploymentReport]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of a replica, by the server's clock."""
+    """One start of a replica."""
 
     ordinal: int
     restarts: int
-    at: datetime
 
 
 async def becomes_healthy(order: ReplicaOrder) -> ReplicaOutcome:
@@ -103,7 +102,7 @@ class Fleet:
     @activity.defn(name="deployments.bring_up")
     async def bring_up(self, order: ReplicaOrder) -> ReplicaOutcome:
         """Note the attempt and its outcome."""
-        self.attempts.append(Attempt(order.ordinal, order.restarts, activity.info().scheduled_time))
+        self.attempts.append(Attempt(order.ordinal, order.restarts))
         self.running.add(order.ordinal)
         self.standing.add((order.ordinal, order.revision))
         outcome = await self.start(order)

@@ -14,7 +14,7 @@ from mcp_platform.contracts.deployments import (
     ScaleDeployment,
 )
 from tests.services.temporal import dev_server, new_namespace
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 from tests.workflows.fleet import (
     Fleet,
     Handle,
@@ -50,7 +50,7 @@ async def has_attempts(fleet: Fleet, *ordinals: int) -> None:
 
 async def ended(deployment: Handle) -> DeploymentState:
     """Wait for the end, with a bound; the final state."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         return (await deployment.result()).status
 
 
@@ -116,7 +116,7 @@ async def test_a_cancellation_before_the_first_step_still_ends_as_stopped(client
 
 async def scale(deployment: Handle, replicas: int) -> int:
     """Scale; how many replicas are wished then."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         order = ScaleDeployment(replicas=replicas)
         return (await deployment.execute_update(DeploymentWorkflow.scale, order)).replicas
 
@@ -220,7 +220,7 @@ async def test_no_update_is_lost_between_two_runs(forgetful: WorkflowEnvironment
             assert await scale(deployment, replicas) == replicas
         answers = await asyncio.gather(*(scale(deployment, number) for number in (3, 1, 4, 2)))
         assert set(answers) <= {1, 2, 3, 4}
-        assert await first_run(deployment) != first
+        await eventually(lambda: first_run(deployment), lambda run: run != first)
         assert await scale(deployment, 3) == 3
         await is_in(deployment, DeploymentState.RUNNING)
         assert fleet.running == {0, 1, 2}

@@ -27,7 +27,7 @@ from mcp_platform.contracts.deployments import (
 )
 from mcp_platform.contracts.loads import ObserveOrder, ScaleDecision
 from tests.services.temporal import dev_server, new_namespace
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 from tests.workflows.fleet import (
     Fleet,
     Handle,
@@ -93,7 +93,7 @@ async def standing(fleet: Fleet, *wished: tuple[int, int]) -> None:
 async def ended(deployment: Handle, fleet: Fleet) -> None:
     """Stop it, and see that nothing stands any more."""
     await deployment.signal(DeploymentWorkflow.stop)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await deployment.result()
     assert fleet.standing == set()
 

@@ -22,8 +22,8 @@ from mcp_platform.contracts.loads import ScaleDecision
 from workflows.deployments import reports
 from workflows.deployments.display import Display
 from workflows.deployments.fleet import Fleet, checks_of, with_checks
-from workflows.deployments.preparing import Preparation, build_image, lacks_image, with_image
-from workflows.deployments.rolling import Phase, Rolling, RolloutFailed, begun, going_on, planned
+from workflows.deployments.preparing import Preparation, lacks_image, with_image
+from workflows.deployments.rolling import Phase, Rolling, RolloutFailed, begun, going_on, planned, tells_of
 from workflows.deployments.scaling import LoadFollower
 from workflows.failures import reason_of, refusal
 from workflows.policies import QUICK
@@ -128,6 +128,9 @@ class DeploymentWorkflow:
                 self._requested = None
                 raise refusal(reason_of(error), "NotRecorded") from error
             self._roll = Rolling(self._fleet, order, begun(revision), request.replicas or self._wished)
+        # Whoever goes by the record, such as a rollback right behind it, finds the roll-out there.
+        if workflow.patched("roll-out-answers-once-recorded"):
+            await workflow.wait_condition(lambda: self._stopping or tells_of(self._recorded, revision))
         return revision
 
     @roll_out.validator
@@ -254,25 +257,22 @@ class DeploymentWorkflow:
         await self._follower.end()
         await self._preparation.end()
         async with self._changing:
-            reason = await self._try_to_roll(roll, request.order)
+            reason = await self._try_to_roll(roll)
             # A stop ends the replicas of both revisions.
             if not self._stopping:
                 await (self._adopt(roll, request) if reason is None else self._go_back(roll, reason))
         self._called_off, self._requested, self._rolling = None, None, None
         self._phase = Phase.WAITING
 
-    async def _try_to_roll(self, roll: Rolling, order: DeploymentOrder) -> str | None:
+    async def _try_to_roll(self, roll: Rolling) -> str | None:
         """Give the reason why the new revision cannot take over; None if it has."""
         if self._called_off:
             return self._called_off
         self._phase = Phase.FORWARD
         try:
-            if lacks_image(order):
-                roll.advance_building(True)
-                await build_image(order)
-                roll.advance_building(False)
+            await roll.build(lambda: self._stopping or self._called_off)
             self._asleep = False
-            await roll.forward()
+            await roll.forward(lambda: self._stopping or self._called_off)
         except RolloutFailed as failed:
             return str(failed)
         except ChildWorkflowError as error:
@@ -296,7 +296,7 @@ class DeploymentWorkflow:
 
     async def _go_back(self, roll: Rolling, reason: str) -> None:
         self._phase = Phase.BACK
-        await roll.back()
+        await roll.back(lambda: self._stopping)
         await roll.settle(RevisionState.FAILED, reason)
 
     async def _apply(self, decision: ScaleDecision) -> None:

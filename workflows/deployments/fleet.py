@@ -1,6 +1,7 @@
 """The replicas of one deployment: each place has a keeper that brings its replica up and watches it."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio import workflow
@@ -15,6 +16,7 @@ from mcp_platform.contracts.deployments import (
     ReplicaState,
     Slot,
 )
+from workflows.cancelling import end_if
 from workflows.deployments.reports import delay_after
 from workflows.failures import reason_of
 from workflows.policies import WATCHING, bringing_up, taking_down
@@ -97,14 +99,23 @@ class Fleet:
     async def _take_down(self, order: ReplicaOrder) -> None:
         await workflow.execute_activity_method(ReplicaActivities.take_down, order, **taking_down(order.drain))
 
-    async def start_candidate(self, slot: Slot, patience: float) -> ReplicaOutcome:
-        """Bring up a replica beside the one in its place; a few attempts, within its patience."""
+    async def start_candidate(
+        self, slot: Slot, patience: float, ended: Callable[[], object]
+    ) -> ReplicaOutcome:
+        """Bring up a replica beside the one in its place; a few attempts, within its patience.
+
+        Args:
+            slot: What it is to be.
+            patience: Seconds within which it has to answer.
+            ended: Whether it was called off, which an attempt that is done just then swallows.
+        """
         self.candidates[slot.ordinal] = slot
         patient_until = workflow.now() + timedelta(seconds=patience)
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await workflow.sleep(delay_after(attempt))
             outcome = await self._try(slot.model_copy(update={"restarts": attempt}), patience)
+            end_if(ended())
             if outcome.healthy or workflow.now() >= patient_until:
                 break
         return outcome

@@ -1,6 +1,7 @@
 """Roll-outs: replicas of one revision take over from those of another, place by place, start-first."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum, auto
 
@@ -9,6 +10,7 @@ from temporalio import workflow
 from activities.deployments import DeploymentActivities
 from mcp_platform.contracts.deployments import (
     DeploymentOrder,
+    DeploymentReport,
     ReplicaState,
     Revision,
     RevisionOutcome,
@@ -18,7 +20,9 @@ from mcp_platform.contracts.deployments import (
     Slot,
 )
 from mcp_platform.last_words import with_last_words
+from workflows.cancelling import end_if
 from workflows.deployments.fleet import Fleet
+from workflows.deployments.preparing import build_image, lacks_image
 from workflows.policies import QUICK
 
 
@@ -54,23 +58,46 @@ class Rolling:
         self._step: asyncio.Task[None] | None = None
         """A replacement that is going on, and is not left half-done when the roll-out is called off."""
 
-    async def forward(self) -> None:
+    async def build(self, ended: Callable[[], object]) -> None:
+        """Build the image, unless there is one.
+
+        Args:
+            ended: Whether the roll-out was called off, which the end of a build may swallow.
+
+        Raises:
+            ChildWorkflowError: It could not be built, or was called off.
+        """
+        if lacks_image(self._order):
+            self._advance(building=True)
+            await build_image(self._order)
+            self._advance(building=False)
+            end_if(ended())
+
+    async def forward(self, ended: Callable[[], object]) -> None:
         """Replace the replica in each place.
+
+        Args:
+            ended: Whether the roll-out was called off, which the end of a step may swallow.
 
         Raises:
             RolloutFailed: A new replica did not become healthy, or did not stay so.
         """
         self._advance(total=self._places)
         for ordinal in range(self._places):
-            await self._take_over(ordinal)
+            await self._take_over(ordinal, ended)
             self._advance(replaced=ordinal + 1)
             # The first one shows whether the revision is any good, and the last one may yet fail.
             if ordinal in (0, self._places - 1):
                 await self._stay_healthy()
             self._check()
+            end_if(ended())
 
-    async def back(self) -> None:
-        """Put the earlier revision's replicas back, start-first; they are kept whether they start or not."""
+    async def back(self, ended: Callable[[], object]) -> None:
+        """Put the earlier revision's replicas back, start-first; they are kept whether they start or not.
+
+        Args:
+            ended: Whether that is called off itself: the deployment is being stopped.
+        """
         if self._step is not None:
             await self._step
         for ordinal in list(self._fleet.candidates):
@@ -86,7 +113,7 @@ class Rolling:
                 restarts=before.restarts,
                 ever_healthy=before.ever_healthy,
             )
-            outcome = await self._fleet.start_candidate(slot, self._fleet.order.patience)
+            outcome = await self._fleet.start_candidate(slot, self._fleet.order.patience, ended)
             state = ReplicaState.HEALTHY if outcome.healthy else ReplicaState.UNHEALTHY
             await self._fleet.replace(
                 slot.model_copy(update={"state": state, "reason": outcome.reason}),
@@ -105,13 +132,9 @@ class Rolling:
         await workflow.execute_activity_method(DeploymentActivities.settle_revision, outcome, **QUICK)
         self._advance(state=state, reason=reason, building=False)
 
-    def advance_building(self, building: bool) -> None:
-        """Say whether the image is being built."""
-        self._advance(building=building)
-
-    async def _take_over(self, ordinal: int) -> None:
+    async def _take_over(self, ordinal: int, ended: Callable[[], object]) -> None:
         slot = Slot(ordinal=ordinal, revision=self.rollout.revision, driver=self._order.driver)
-        outcome = await self._fleet.start_candidate(slot, self._order.patience)
+        outcome = await self._fleet.start_candidate(slot, self._order.patience, ended)
         if not outcome.healthy:
             why = with_last_words(outcome.reason, outcome.last_words)
             raise RolloutFailed(f"replica {ordinal} of it did not become healthy: {why}")
@@ -154,6 +177,11 @@ def begun(revision: Revision) -> Rollout:
         state=RevisionState.PENDING,
         started_at=workflow.now(),
     )
+
+
+def tells_of(report: DeploymentReport | None, revision: Revision) -> bool:
+    """Whether a report tells of the roll-out of a revision, however that stands, or of a later one."""
+    return report is not None and report.rollout is not None and report.rollout.revision >= revision.number
 
 
 def planned(order: DeploymentOrder, number: int) -> tuple[DeploymentOrder, Revision]:

@@ -21,6 +21,7 @@ from mcp_platform.contracts.models import EngineChoice
 from mcp_platform.contracts.tasks import TaskStatus
 from mcp_platform.names import CHECK_AGAIN, CHECK_WORKFLOW, check_workflow_id
 from workflows.analysis import FeasibilityWorkflow
+from workflows.cancelling import CANCELLATIONS, are_heard
 from workflows.failures import reason_of
 from workflows.policies import QUICK, WRITING_REPOSITORY
 from workflows.tasks import TaskWorkflow
@@ -54,9 +55,16 @@ class CheckPullRequestWorkflow(TaskWorkflow):
         except ApplicationError:
             if not self._again:
                 raise
+        except CANCELLATIONS:
+            # What was heard after the cancellation is none of its business.
+            if not (self._again and are_heard()):
+                raise
         if self._again:
             workflow.continue_as_new(order)
         return status
+
+    def _drop_requests(self) -> None:
+        self._again = False
 
     async def _steps(self, order: CheckOrder) -> dict[str, Any]:
         step = CheckStep(task_id=_task_id(order), connection_id=order.connection_id, number=order.number)

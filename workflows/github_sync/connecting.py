@@ -9,6 +9,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from activities.github_sync.connections import ConnectionActivities
 from mcp_platform.contracts.connecting import ConnectOrder, ConnectOutcome
 from mcp_platform.contracts.repositories import FaultKind
+from workflows.cancelling import is_cancelled
 from workflows.failures import reason_of
 from workflows.policies import CONNECTING, LEAVING, QUICK
 
@@ -37,9 +38,7 @@ class ConnectWorkflow:
         """Answer with what came of it."""
         try:
             outcome = await self._steps(order)
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # The activity was done before it heard of it: then waiting for its end swallows the call-off.
+            if is_cancelled():
                 raise asyncio.CancelledError
             self._outcome = outcome
         except (ActivityError, asyncio.CancelledError) as error:

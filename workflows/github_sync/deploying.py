@@ -23,6 +23,7 @@ from mcp_platform.contracts.models import EngineChoice
 from mcp_platform.contracts.tasks import TaskStatus
 from mcp_platform.names import DEPLOY_PUSH, DEPLOY_WORKFLOW, deploy_workflow_id
 from workflows.analysis import FeasibilityWorkflow
+from workflows.cancelling import CANCELLATIONS, are_heard
 from workflows.failures import reason_of
 from workflows.policies import QUICK, ROLLING_OUT, SETTLING, WRITING_REPOSITORY
 from workflows.tasks import TaskWorkflow
@@ -61,9 +62,16 @@ class DeployMergedWorkflow(TaskWorkflow):
         except ApplicationError:
             if self._waiting is None:
                 raise
+        except CANCELLATIONS:
+            # What was pushed after the cancellation is none of its business.
+            if self._waiting is None or not are_heard():
+                raise
         if self._waiting is not None:
             workflow.continue_as_new(order.model_copy(update={"waiting": self._waiting}))
         return status
+
+    def _drop_requests(self) -> None:
+        self._waiting = None
 
     async def _steps(self, order: DeployOrder) -> dict[str, Any]:
         report: DeployReport | None = None

@@ -15,6 +15,7 @@ from mcp_platform.contracts.repositories import FaultKind
 from mcp_platform.contracts.syncing import FinishOrder, PlanMade, SyncRequest, SyncStep, WriteOrder
 from mcp_platform.contracts.tasks import TaskStatus
 from mcp_platform.names import SYNC_AGAIN, SYNC_WORKFLOW
+from workflows.cancelling import CANCELLATIONS, are_heard
 from workflows.failures import reason_of
 from workflows.github_sync.deploying import deploy_merged
 from workflows.policies import LEAVING, QUICK, READING_REPOSITORY
@@ -53,6 +54,10 @@ class SyncWorkflow(TaskWorkflow):
             if self._asked is not None:
                 workflow.continue_as_new(_next(order, _both(_request(order), self._asked)))
             raise
+        except CANCELLATIONS:
+            # What was asked for after the cancellation is none of its business.
+            if self._asked is None or not are_heard():
+                raise
         if self._asked is not None:
             workflow.continue_as_new(_next(order, self._asked))
         return status
@@ -70,6 +75,9 @@ class SyncWorkflow(TaskWorkflow):
             request, number = more, number + 1
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(_next(order, request))
+
+    def _drop_requests(self) -> None:
+        self._asked = None
 
     def _closing(self, result: dict[str, Any]) -> str:
         return str(result["message"]) or super()._closing(result)

@@ -170,14 +170,20 @@ class DockerDriver:
     def _alone(self, replica_id: UUID) -> asyncio.Lock:
         return self._locks.setdefault(replica_id, asyncio.Lock())
 
-    async def _look(self, replica_id: UUID) -> dict[str, Any] | None:
-        """Give the container of a replica as the engine describes it."""
+    async def _look(self, replica_id: UUID, *, start: bool = True) -> dict[str, Any] | None:
+        """Give the container of a replica as the engine describes it, started if it never was.
+
+        Whoever made it is about to start it, or died just then: either way it is no replica that has ended.
+        """
         labels = own_filter(self._instance, "docker", replica_id)
 
         def look(client: DockerClient) -> dict[str, Any] | None:
             for one in client.api.containers(all=True, filters={"label": labels}):
                 try:
                     found: dict[str, Any] = client.api.inspect_container(one["Id"])
+                    if start and found["State"]["Status"] == "created":
+                        client.api.start(one["Id"])
+                        found = client.api.inspect_container(one["Id"])
                 except NotFound:
                     continue
                 return found
@@ -278,7 +284,7 @@ class DockerDriver:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}{path_of(spec)}"
 
     async def _remove(self, replica_id: UUID) -> None:
-        found = await self._look(replica_id)
+        found = await self._look(replica_id, start=False)
         known = self._known.get(replica_id)
         if found is not None:
             container = found["Id"]

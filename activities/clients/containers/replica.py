@@ -23,7 +23,9 @@ _LINGER: Final = 2.0
 _LAST_WORDS: Final = 1.0
 """Seconds that the last lines may take to come after a container's end."""
 _STATE_SETTLES: Final = 20
-"""How often, each 50 ms, a container that is said to have ended is looked at."""
+"""How often a container that is said to have ended is looked at: a busy engine takes its time."""
+_FIRST_LOOKS: Final = 0.05
+_LONGEST_LOOKS: Final = 1.0
 
 
 class LogFollower:
@@ -55,7 +57,8 @@ class LogFollower:
     def hold(self) -> None:
         """Follow from now on."""
         self._watchers += 1
-        if self._task is None or self._task.done():
+        # One that was told to stop may not have heard of it yet.
+        if self._task is None or self._task.done() or self._task.cancelling():
             self._task = asyncio.create_task(self._follow())
 
     def release(self) -> None:
@@ -177,6 +180,7 @@ class DockerReplica:
     async def _settled(self, looks: int) -> dict[str, Any] | None:
         """Give the container's state once it does not run, or after so many looks; None if it is gone."""
         state: dict[str, Any] | None = None
+        pause = _FIRST_LOOKS
         while looks > 0:
             try:
                 state = await self.engine.call(lambda client: state_of(client, self.container))
@@ -187,7 +191,8 @@ class DockerReplica:
             if state is None or not state["Running"]:
                 break
             if looks:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.25, _LONGEST_LOOKS)
         return state
 
 
