@@ -35,7 +35,7 @@ _TEMPORAL_TROUBLE: Final = {
     RPCStatusCode.UNAVAILABLE,
     RPCStatusCode.UNKNOWN,
 }
-"""What is no fault of the request's: Temporal, or the way to it, has trouble, and did not get over it in time.
+"""What is no fault of the request's: Temporal, or the way to it, has trouble that it did not get over.
 
 The client repeats what may be repeated for ten seconds. A connection that breaks is UNKNOWN or INTERNAL.
 """
