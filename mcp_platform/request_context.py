@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from functools import cache
 from secrets import token_hex
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from prometheus_client import Histogram
@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_platform.rendering import REQUEST_ID_HEADER, render_unexpected
-from mcp_platform.request_id import REQUEST_ID
+from mcp_platform.request_id import LAST_ERROR, REQUEST_ID
 
 logger = structlog.get_logger(__name__)
 
@@ -89,7 +89,10 @@ class RequestContext:
         method = scope.get("method", "WEBSOCKET")
         unlogged = self._refusals.count(status) if called and status < 500 else 0
         if unlogged is not None and _LINES.isEnabledFor(logging.INFO):
-            more = {"unlogged": unlogged} if unlogged else {}
+            more: dict[str, Any] = {"unlogged": unlogged} if unlogged else {}
+            last = LAST_ERROR.get()
+            if last is not None and last[0] == REQUEST_ID.get():
+                more["error_code"] = last[1]
             ms = round(seconds * 1000, 1)
             logger.info("request", method=method, path=scope["path"], status=status or None, ms=ms, **more)
         if scope["type"] == "http":

@@ -9,6 +9,9 @@ from typing import Any, Final
 
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 
+LAST_ERROR: Final[ContextVar[tuple[str, str] | None]] = ContextVar("last_error", default=None)
+"""The id of the last request that was answered with an error, and the error's code."""
+
 
 def add_request_id(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Put the id into a log line, where there is one."""

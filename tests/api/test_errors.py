@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from api.errors import install_error_handlers
 from tests.platform import RunningPlatform
+from tests.waiting import eventually
 
 
 async def test_an_unknown_path_is_answered_with_404_and_the_path(platform: RunningPlatform) -> None:
@@ -196,3 +197,21 @@ async def test_a_websocket_is_refused_with_503_while_temporal_has_trouble() -> N
     with pytest.raises(WebSocketDenialResponse) as refused, TestClient(app).websocket_connect("/ws"):
         pass
     assert refused.value.status_code == 503
+
+
+async def test_the_log_line_of_a_refused_request_has_the_errors_code(
+    platform: RunningPlatform, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = platform.caller()
+
+    async def logged() -> dict[str, str | None]:
+        for path in ("/api/v1/nothing", "/mcp/any/v1", "/api/openapi.json"):
+            await caller.get(path)
+        lines = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+        return {line["path"]: line.get("error_code") for line in lines if line["event"] == "request"}
+
+    # Of calls that are refused with one status, one a second leaves a line.
+    codes = await eventually(logged, lambda found: "/mcp/any/v1" in found)
+    assert codes["/mcp/any/v1"] == "UNAUTHORIZED"
+    assert codes["/api/v1/nothing"] == "NOT_FOUND"
+    assert codes["/api/openapi.json"] is None

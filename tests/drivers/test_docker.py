@@ -192,6 +192,23 @@ async def test_a_port_that_nothing_listens_on_is_told_from_a_server_that_hangs(d
     assert told == ["nothing listens on port 9000 in the container", None]
 
 
+async def test_who_watches_just_as_the_log_is_let_go_follows_it_all_the_same(docker: DockerRig) -> None:
+    spec = spec_of(tiny(), docker.image)
+    async with docker.driver() as driver:
+        running = await driver.ensure_running(spec)
+        await answered(running)
+        running.log.hold()
+        await docker.say(running, "first")
+        await logged(spec, "first")
+        running.log.release()
+        running.log._stop_unwatched()  # as happens two seconds later
+        running.log.hold()
+        await docker.say(running, "last")
+        await logged(spec, "last")
+        running.log.release()
+        await driver.ensure_absent(spec.replica_id)
+
+
 async def test_two_workers_that_start_one_replica_at_once_make_one(docker: DockerRig) -> None:
     spec = spec_of(tiny(), docker.image)
     async with docker.driver() as one, docker.driver() as two:
