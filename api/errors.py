@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import structlog
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -42,11 +42,14 @@ The client repeats what may be repeated for ten seconds. A connection that break
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Render every error in the contract's form."""
+    """Render every error in the contract's form.
+
+    A WebSocket is refused with it before it is accepted, so that the client sees status and reason.
+    """
 
     @app.exception_handler(PlatformError)
-    async def platform_error(connection: HTTPConnection, error: PlatformError) -> JSONResponse:
-        return await _answered(connection, error)
+    async def platform_error(_connection: HTTPConnection, error: PlatformError) -> JSONResponse:
+        return _answer(error)
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -57,17 +60,17 @@ def install_error_handlers(app: FastAPI) -> None:
         return _answer(_from_http(request, error))
 
     @app.exception_handler(RPCError)
-    async def temporal_error(connection: HTTPConnection, error: RPCError) -> JSONResponse:
+    async def temporal_error(_connection: HTTPConnection, error: RPCError) -> JSONResponse:
         if error.status not in _TEMPORAL_TROUBLE:
             raise error
         log.warning("temporal_away", status=error.status.name, error=error.message)
-        return await _answered(connection, Unavailable("Temporal cannot be reached", part="temporal"))
+        return _answer(Unavailable("Temporal cannot be reached", part="temporal"))
 
     @app.exception_handler(RuntimeError)
-    async def temporal_not_yet_reached(connection: HTTPConnection, error: RuntimeError) -> JSONResponse:
+    async def temporal_not_yet_reached(_connection: HTTPConnection, error: RuntimeError) -> JSONResponse:
         if not _lazily_unconnected(error):
             raise error
-        return await _answered(connection, Unavailable("Temporal cannot be reached yet", part="temporal"))
+        return _answer(Unavailable("Temporal cannot be reached yet", part="temporal"))
 
 
 def problems_of(errors: list[Any]) -> list[dict[str, Any]]:
@@ -115,14 +118,6 @@ def _methods_of(request: Request) -> list[str]:
         if route.methods and compile_path(route.path or "")[0].match(path):
             methods |= route.methods
     return sorted(methods)
-
-
-async def _answered(connection: HTTPConnection, error: PlatformError) -> JSONResponse:
-    answer = _answer(error)
-    if isinstance(connection, WebSocket):
-        # Refused before it was accepted, so that the client sees status and reason.
-        await connection.send_denial_response(answer)
-    return answer
 
 
 def _answer(error: PlatformError) -> JSONResponse:
