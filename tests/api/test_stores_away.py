@@ -19,7 +19,7 @@ from tests.services.redis import RedisServer, own_redis_server
 from tests.services.temporal import new_namespace
 from tests.waiting import eventually, in_one_task
 
-WITHIN = 15.0
+WITHIN = 5.0
 """Seconds after a store's return in which everything works again."""
 
 

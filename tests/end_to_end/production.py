@@ -83,7 +83,7 @@ class Production:
     async def kill_worker(self) -> None:
         """Kill the worker, and wait until the replicas that it started are gone too, by themselves."""
         await self.kill("worker")
-        await eventually(self._replicas, lambda living: not living)
+        await eventually(self._replicas, lambda living: not living, within=5.0)
 
     async def admin(self) -> Caller:
         """Give the administrator, signed in at the API."""
@@ -103,7 +103,7 @@ class Production:
             await caller.aclose()
         for running in self._running.values():
             await running.close()
-        await eventually(self._replicas, lambda living: not living)
+        await eventually(self._replicas, lambda living: not living, within=5.0)
 
     def _caller(self, port: int) -> Caller:
         caller = Caller(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)

@@ -23,8 +23,8 @@ from tests.waiting import eventually
 PROGRAM = Path(sys.executable).with_name("mcp-platform")
 START_PATIENCE = 110.0
 """Far more than the ten seconds that a user is promised: a start that fails shall tell its own reason."""
-STOP_PATIENCE = 30.0
-"""Far more than an end takes, which is a few seconds: what it notices is one that never comes."""
+STOP_PATIENCE = 10.0
+"""What users are promised."""
 RECOVERY = 90.0
 """Seconds in which everything is true again: programs may take ten of them to start, one after the other."""
 
@@ -185,7 +185,7 @@ class Platform:
     async def kill(self) -> None:
         """Kill it, and wait until nothing of it lives: that takes its processes a moment, and no help."""
         await self.running.kill()
-        await nothing_lives(self.data_dir)
+        await nothing_lives(self.data_dir, within=5.0)
 
     async def admin(self, password: str = ADMIN_PASSWORD) -> Caller:
         """Give the administrator, signed in."""
@@ -199,7 +199,7 @@ class Platform:
         for caller in self._callers:
             await caller.aclose()
         await self.running.close()
-        await nothing_lives(self.data_dir)
+        await nothing_lives(self.data_dir, within=5.0)
 
 
 def replicas_of(instance_id: str) -> dict[str, list[psutil.Process]]:

@@ -76,7 +76,7 @@ async def test_a_killed_container_is_back_within_seconds_and_no_call_fails(
     assert answers.failures == []
     await healed(admin, docker_engine, platform.settings, started, 2)
     # Five seconds on a quiet machine; the calls of this test and other tests' work share its cores.
-    assert took < 25
+    assert took < 15
 
 
 async def test_a_replica_out_of_memory_says_so_and_is_replaced(
