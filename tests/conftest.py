@@ -1,13 +1,11 @@
 """Fixtures for all rooms: real servers, and each kind of store on each of its backends, empty."""
 
 import os
-import shutil
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
 from uuid import uuid4
 
 import pytest
@@ -24,10 +22,12 @@ from storage.documents.sql import SqlDocuments
 from storage.sql.engine import Database
 from storage.sql.migrate import migrate
 from storage.sql.tables import Base
+from tests.migrated import make_schema
 from tests.platform import RunningPlatform, quick_settings, running_platform
 from tests.waiting import in_one_task
 
 pytest_plugins = [
+    "tests.cheap_passwords",
     "tests.faults",
     "tests.garbage",
     "tests.open_sockets",
@@ -37,9 +37,6 @@ pytest_plugins = [
     "tests.services.redis",
     "tests.services.temporal",
 ]
-
-_MIGRATED: Final = pytest.StashKey[dict[str, str]]()
-"""Migrated databases of this session, by their kind."""
 
 
 def pytest_configure() -> None:
@@ -58,22 +55,14 @@ def pytest_unconfigure() -> None:
 
 
 async def _empty_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
-    """Give the address of an empty database with the present schema; it is migrated once a session."""
-    migrated = request.config.stash.setdefault(_MIGRATED, {})
+    """Give the address of an empty database with the present schema."""
     if kind == "sqlite":
-        if kind not in migrated:
-            template = request.getfixturevalue("tmp_path_factory").mktemp("template") / "platform.db"
-            await migrate(f"sqlite+aiosqlite:///{template}")
-            migrated[kind] = str(template)
-        path = folder / "platform.db"
-        shutil.copyfile(migrated[kind], path)
-        return f"sqlite+aiosqlite:///{path}"
+        address = f"sqlite+aiosqlite:///{folder / 'platform.db'}"
+        await make_schema(address)
+        return address
     url: str = request.getfixturevalue("mariadb").url()
-    if kind not in migrated:
-        await migrate(url)
-        migrated[kind] = url
-    else:
-        await _clear(url)
+    await migrate(url)
+    await _clear(url)
     return url
 
 

@@ -2,14 +2,17 @@
 
 The collector finds such a socket long after its test, so failing would fail whichever test is running. All
 connections of the platform's own are transports of asyncio's, whose warnings do fail; what is left are
-sockets that libraries open by themselves, and those that asyncio accepts just as their server closes, which
-it forgets to close.
+sockets that libraries open by themselves.
+
+A connection that asyncio accepts just as its server closes is forgotten without being closed: the server
+takes no more, and its transport ends half made (cpython#109564). Such a one is closed here.
 """
 
 import re
 import socket
 import sys
 import warnings
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections import defaultdict, deque
 from typing import Any, Final
 
@@ -21,6 +24,7 @@ _opened: Final[dict[int, deque[list[str]]]] = defaultdict(lambda: deque(maxlen=3
 """The last ones by their numbers, which are used again."""
 _left: Final[list[str]] = []
 _open = socket.socket.__init__
+_accept: Any = BaseSelectorEventLoop._accept_connection2  # type: ignore[attr-defined]
 
 
 def _noting(self: socket.socket, *arguments: Any, **options: Any) -> None:
@@ -34,9 +38,25 @@ def _noting(self: socket.socket, *arguments: Any, **options: Any) -> None:
     _opened[self.fileno()].append(places)
 
 
+async def _accepting(
+    self: BaseSelectorEventLoop,
+    factory: Any,
+    accepted: socket.socket,
+    extra: Any,
+    context: Any,
+    server: Any,
+    *rest: Any,
+) -> None:
+    if server is not None and not server.sockets:
+        accepted.close()
+        return
+    await _accept(self, factory, accepted, extra, context, server, *rest)
+
+
 def pytest_configure() -> None:
     """Take note of each socket from now on."""
     socket.socket.__init__ = _noting  # type: ignore[method-assign]
+    BaseSelectorEventLoop._accept_connection2 = _accepting  # type: ignore[attr-defined]
 
 
 def pytest_warning_recorded(warning_message: warnings.WarningMessage, nodeid: str) -> None:

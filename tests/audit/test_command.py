@@ -11,9 +11,9 @@ from mcp_platform.security.keys import MasterKey
 from mcp_platform.security.sealing import Sealer
 from storage.sql.audit import AuditLog
 from storage.sql.engine import Database
-from storage.sql.migrate import migrate
 from tests.audit.samples import event
 from tests.end_to_end.programs import Ended, run
+from tests.migrated import make_schema
 
 KEY = b"m" * 32
 
@@ -22,7 +22,7 @@ KEY = b"m" * 32
 async def folder(tmp_path: Path) -> Path:
     """Give a data directory whose log has three entries."""
     url = f"sqlite+aiosqlite:///{tmp_path / 'platform.db'}"
-    await migrate(url)
+    await make_schema(url)
     database = Database(url)
     await AuditLog(database, Sealer(MasterKey(KEY))).append([event() for _ in range(3)])
     await database.close()

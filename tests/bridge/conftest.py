@@ -1,6 +1,5 @@
 """A gateway on a socket, a server behind it, and a caller of the bridge."""
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from mcp_platform.contracts.access import Role
 from mcp_platform.names import RouteClass
 from mcp_platform.settings import LimitSettings, RateSettings, Settings
-from storage.sql.migrate import migrate
 from tests.bridge.persons import Persons, persons
 from tests.gateway.conftest import Background, Platform, running_platform, settings_for
 
@@ -53,18 +51,9 @@ def plentiful(settings: Settings, **classes: RateSettings) -> Settings:
     return settings.model_copy(update={"limits": limits})
 
 
-@pytest.fixture(scope="session")
-async def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a database with the present schema, to be copied: making one takes a second."""
-    path = tmp_path_factory.mktemp("bridge") / "platform.db"
-    await migrate(f"sqlite+aiosqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-async def platform(tmp_path: Path, template: Path) -> AsyncIterator[Platform]:
+async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
     """Give a running gateway without limits that a test could meet."""
-    shutil.copyfile(template, tmp_path / "platform.db")
     settings = plentiful(settings_for(tmp_path))
     background = Background(lambda stack: stack.enter_async_context(running_platform(settings)))
     yield await background.ready()
@@ -93,12 +82,9 @@ async def admin(platform: Platform) -> Caller:
 
 
 @pytest.fixture(scope="module")
-async def shared_platform(
-    tmp_path_factory: pytest.TempPathFactory, template: Path
-) -> AsyncIterator[Platform]:
+async def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
     """Give a running gateway to tests that change nothing."""
     folder = tmp_path_factory.mktemp("shared")
-    shutil.copyfile(template, folder / "platform.db")
     settings = plentiful(settings_for(folder))
     background = Background(lambda stack: stack.enter_async_context(running_platform(settings)))
     yield await background.ready()

@@ -1,6 +1,5 @@
 """Who may do what at the bridge, how often, and what refusals look like."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
@@ -173,10 +172,7 @@ async def test_pages_of_other_sites_may_not_call(shared: Caller) -> None:
     assert (status, answer["error"]["code"]) == (403, "FORBIDDEN")
 
 
-async def test_each_kind_of_call_has_the_contracts_limit_of_its_own(
-    tmp_path: Path, template: Path, server: Persons
-) -> None:
-    shutil.copyfile(template, tmp_path / "platform.db")
+async def test_each_kind_of_call_has_the_contracts_limit_of_its_own(tmp_path: Path, server: Persons) -> None:
     settings = settings_for(tmp_path)
     async with in_one_task(running_platform(settings)) as platform:
         await platform.deploy("mcp-server-v6", server.url)
@@ -196,10 +192,7 @@ async def test_each_kind_of_call_has_the_contracts_limit_of_its_own(
             assert int(caller.headers["X-RateLimit-Reset"]) > 1_700_000_000
 
 
-async def test_who_calls_too_often_is_told_when_to_come_again(
-    tmp_path: Path, template: Path, server: Persons
-) -> None:
-    shutil.copyfile(template, tmp_path / "platform.db")
+async def test_who_calls_too_often_is_told_when_to_come_again(tmp_path: Path, server: Persons) -> None:
     settings = plentiful(settings_for(tmp_path), BRIDGE_BATCH=RateSettings(user=2))
     async with in_one_task(running_platform(settings)) as platform:
         await platform.deploy("mcp-server-v6", server.url)

@@ -1,7 +1,6 @@
 """Two gateway processes, as production runs them: what is changed at one holds at the other."""
 
 import asyncio
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from tests.bridge.conftest import Caller
 from tests.bridge.persons import Persons, persons
 from tests.end_to_end.programs import START_PATIENCE, Running
 from tests.gateway.conftest import Platform
+from tests.migrated import make_schema
 from tests.platform import free_port
 from tests.waiting import eventually, in_one_task
 
@@ -147,12 +147,10 @@ async def running_pair(folder: Path, redis_url: str) -> AsyncIterator[Pair]:
 
 
 @pytest.fixture(scope="module")
-async def pair(
-    tmp_path_factory: pytest.TempPathFactory, template: Path, redis_url: str
-) -> AsyncIterator[Pair]:
+async def pair(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> AsyncIterator[Pair]:
     """Give them to all tests here: each takes seconds to start."""
     folder = tmp_path_factory.mktemp("pair")
-    shutil.copyfile(template, folder / "platform.db")
+    await make_schema(f"sqlite+aiosqlite:///{folder / 'platform.db'}")
     async with in_one_task(running_pair(folder, redis_url)) as running:
         yield running
 

@@ -15,11 +15,11 @@ from temporalio.worker import Worker
 from mcp_platform.contracts.checks import TrialOrder, TrialOutcome
 from mcp_platform.names import Collection, TaskQueue
 from mcp_platform.settings import Settings
-from storage.sql.migrate import migrate
 from storage.stores import open_stores
 from tests.checks.asking import TrialWorkflow
 from tests.checks.mortal_worker import serve
 from tests.deployments.servers import TINY
+from tests.migrated import make_schema
 from tests.services.temporal import new_namespace
 from tests.waiting import eventually
 
@@ -56,7 +56,7 @@ async def test_a_killed_worker_leaves_nothing_and_the_trial_is_done_by_the_next(
 ) -> None:
     client = await new_namespace(temporal_environment.client)
     settings, word, task_id = Settings(data_dir=tmp_path), f"w{uuid4().hex}", f"trial-{uuid4()}"
-    await migrate(settings.sql_url)
+    await make_schema(settings.sql_url)
     server = {
         "name": "once",
         "command": sys.executable,

@@ -24,11 +24,11 @@ from mcp_platform.security.keys import MasterKey, begin_rotation, load_master_ke
 from mcp_platform.security.sealing import CannotUnseal, Sealer, load_sealer
 from mcp_platform.settings import SecuritySettings, Settings, SqlSettings
 from storage.sql.engine import Database
-from storage.sql.migrate import migrate
 from storage.sql.sealed import SEALED, SealedRepository
 from storage.sql.secrets import SecretRepository
 from storage.sql.tables import AuditChainRow, SecondFactorRow, SecretRow
 from tests.end_to_end.programs import run
+from tests.migrated import make_schema
 from tests.storage.samples import stored_user
 
 VALUES = {f"NAME_{number}": f"value {number}" for number in range(7)}
@@ -101,7 +101,7 @@ EVERYTHING = {**VALUES, "totp": "totp", "chain": "chain"}
 async def platform_data(tmp_path: Path) -> Settings:
     """Give the data directory of an embedded platform with sealed values, which does not run."""
     settings = embedded(tmp_path)
-    await migrate(settings.sql_url)
+    await make_schema(settings.sql_url)
     database = Database(settings.sql_url)
     await fill(database, load_sealer(settings))
     await database.close()

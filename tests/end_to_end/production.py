@@ -106,7 +106,7 @@ class Production:
         await eventually(self._replicas, lambda living: not living, within=5.0)
 
     def _caller(self, port: int) -> Caller:
-        caller = Caller(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+        caller = Caller(f"http://127.0.0.1:{port}")
         self._callers.append(caller)
         return caller
 

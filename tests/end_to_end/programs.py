@@ -189,7 +189,7 @@ class Platform:
 
     async def admin(self, password: str = ADMIN_PASSWORD) -> Caller:
         """Give the administrator, signed in."""
-        caller = Caller(base_url=self.url, timeout=30, trust_env=False)
+        caller = Caller(self.url)
         self._callers.append(caller)
         await caller.sign_in("admin", password)
         return caller

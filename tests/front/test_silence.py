@@ -13,12 +13,12 @@ import pytest
 from gateway.app import create_app
 from mcp_platform.cli.corking import CorkedHttp
 from mcp_platform.cli.serving import listening_socket, serving
-from storage.sql.migrate import migrate
 from storage.stores import open_stores
 from tests.conformance.suite import everything
 from tests.front.raw import ACCEPT, LEGACY, MODERN, Session, modern, post
 from tests.gateway.conftest import Platform, settings_for
 from tests.gateway.upstreams import stub
+from tests.migrated import make_schema
 from tests.platform import free_port
 from tests.runner.conftest import until
 from tests.services.process import unavailable
@@ -30,7 +30,7 @@ SILENT = 1000
 async def served(folder: Path) -> AsyncIterator[Platform]:
     """Serve a gateway as the command does."""
     settings, port = settings_for(folder), free_port()
-    await migrate(settings.sql_url)
+    await make_schema(settings.sql_url)
     app = create_app(settings)
     async with (
         open_stores(settings) as stores,

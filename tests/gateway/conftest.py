@@ -38,9 +38,9 @@ from mcp_platform.security.api_keys import api_key_hash, new_api_key
 from mcp_platform.security.keys import load_master_key
 from mcp_platform.security.tokens import Tokens
 from mcp_platform.settings import ReplicaSettings, Settings, SqlSettings
-from storage.sql.migrate import migrate
 from storage.sql.tables import UserRow
 from storage.stores import Stores, open_stores
+from tests.migrated import make_schema
 from tests.runner.conftest import SERVERS, RunningRunner, start_runner, until
 
 MODERN = "2026-07-28"
@@ -263,7 +263,15 @@ def _now() -> datetime:
 @asynccontextmanager
 async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
     """Serve an ASGI application on a free port."""
-    config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=2, ws="none", **options)
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_config=None,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
+        ws="none",
+        **options,
+    )
     server = uvicorn.Server(config)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server._serve())
@@ -298,7 +306,7 @@ def settings_for(folder: Path, **gateway: Any) -> Settings:
 @asynccontextmanager
 async def running_platform(settings: Settings) -> AsyncIterator[Platform]:
     """Run a gateway with its stores."""
-    await migrate(settings.sql_url)
+    await make_schema(settings.sql_url)
     app = create_app(settings)
     async with open_stores(settings) as stores, serving(app) as url:
         platform = Platform(settings, stores, app.state.gateway, url)

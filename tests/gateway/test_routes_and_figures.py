@@ -12,10 +12,10 @@ from gateway.upstreams.events import EventParser, EventTooLong
 from mcp_platform.contracts.deployments import Driver
 from mcp_platform.security.keys import load_master_key
 from mcp_platform.security.tokens import Tokens
-from storage.sql.migrate import migrate
 from storage.stores import open_stores
 from tests.gateway.conftest import Platform, settings_for
 from tests.gateway.upstreams import stub
+from tests.migrated import make_schema
 from tests.runner.conftest import until
 
 
@@ -70,7 +70,7 @@ async def _end_a_gateway(tmp_path: Path) -> None:
     settings = settings.model_copy(
         update={"gateway": settings.gateway.model_copy(update={"flush_interval": 3600.0})}
     )
-    await migrate(settings.sql_url)
+    await make_schema(settings.sql_url)
     tokens = Tokens(load_master_key(settings), 900, 900)
     async with (
         open_stores(settings) as stores,

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+from collections.abc import Iterator
 from typing import Literal
 
 import pytest
@@ -13,6 +14,16 @@ from argon2.profiles import RFC_9106_LOW_MEMORY
 from mcp_platform.errors import Unavailable
 from mcp_platform.security import passwords
 from mcp_platform.security.passwords import hash_password, verify_password
+from tests.cheap_passwords import THOROUGH, use
+
+
+@pytest.fixture(autouse=True)
+def thorough() -> Iterator[None]:
+    """Hash as the platform does."""
+    cheap = passwords._HASHER
+    use(THOROUGH)
+    yield
+    use(cheap)
 
 
 async def test_a_hash_is_argon2id_with_a_salt_and_the_recommended_cost() -> None:
