@@ -248,6 +248,8 @@ async def test_a_check_goes_on_while_others_write_and_forget(database: Database)
     async def write() -> None:
         while not stop.is_set():
             await log.append([event(at=NOON + timedelta(days=1))])
+            # A pace that the check's small chunks keep up with.
+            await asyncio.sleep(0.02)
 
     async def forget() -> None:
         await log.forget(NOON + timedelta(hours=1))
