@@ -39,11 +39,19 @@ async def eventually(
     ask: Callable[[], Awaitable[T]], good: Callable[[T], object] = bool, within: float = PATIENCE
 ) -> T:
     """Ask until the answer is good, and give it; else fail and show the last one."""
-    deadline = time.monotonic() + within
+    began = time.monotonic()
     while True:
         answer = await ask()
         if good(answer):
             return answer
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + within:
             raise AssertionError(f"not so within {within:g} s; last seen: {answer!r}")
-        await asyncio.sleep(0.02)
+        await pause(began)
+
+
+async def pause(began: float) -> None:
+    """Wait a moment before a condition is looked at again, a longer one the longer it has been waited for.
+
+    To ask without pause takes the time of whatever is waited for: most of it is in this very process.
+    """
+    await asyncio.sleep(min(0.02 + 0.05 * (time.monotonic() - began), 0.1))

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+
+from tests.waiting import pause
 
 ROOT = Path(__file__).parents[2]
 SERVERS = str(Path(__file__).parent / "servers.py")
@@ -58,9 +61,10 @@ class RunningRunner:
 
 async def until(condition: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
     """Wait until the condition holds."""
+    began = time.monotonic()
     async with asyncio.timeout(patience):
-        while not await condition():  # noqa: ASYNC110 - what we wait for happens in other processes
-            await asyncio.sleep(0.02)
+        while not await condition():
+            await pause(began)
 
 
 def lives(process: psutil.Process) -> bool:
