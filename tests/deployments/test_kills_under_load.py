@@ -16,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 import tests.gateway.counting_server
 from gateway import figures
+from tests.deployments.steady import paced
 from tests.platform import Caller, RunningPlatform
 from tests.waiting import eventually
 
@@ -73,14 +74,13 @@ class Load:
     async def run(self) -> None:
         """Call until the end, and wait for the last answers."""
         ways = itertools.cycle(itertools.product(self.answered, self._calls))
-        begun = asyncio.get_running_loop().time()
+        numbers = itertools.count()
         async with asyncio.TaskGroup() as tasks:
-            for number, (tool, call) in enumerate(ways):
-                due = begun + number / _A_SECOND - asyncio.get_running_loop().time()
-                await asyncio.sleep(max(due, 0))
+            async for _ in paced(_A_SECOND):
                 if self._ended.is_set():
                     return
-                tasks.create_task(self._one(call, tool, f"{tool}-{number}"))
+                tool, call = next(ways)
+                tasks.create_task(self._one(call, tool, f"{tool}-{next(numbers)}"))
 
     async def _one(self, call: Call, tool: str, key: str) -> None:
         (self.answered if await call(tool, key) else self.failed)[tool].add(key)
