@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
 
 from mcp_platform.contracts.deployments import (
     DeploymentReport,
     ReplicaOrder,
     ReplicaOutcome,
+    Revision,
     RevisionState,
 )
 from tests.services.temporal import new_namespace
@@ -81,6 +83,24 @@ class SlowRecord(Fleet):
             self.recording.set()
             await self.may_go_on.wait()
         return await super().record(report)
+
+
+class RefusedRecord(Fleet):
+    """Doubles that record no first roll-out, once a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.may_refuse = asyncio.Event()
+
+    @activity.defn(name="deployments.begin_revision")
+    async def begin_revision(self, revision: Revision) -> None:
+        """Refuse the first one."""
+        if self.asked.is_set():
+            return await super().begin_revision(revision)
+        self.asked.set()
+        await self.may_refuse.wait()
+        raise ApplicationError("no room for it", non_retryable=True)
 
 
 @pytest.mark.parametrize("outcome", [becomes_healthy, cannot_start])
@@ -157,4 +177,19 @@ async def test_a_rollout_is_answered_too_where_the_deployment_is_stopped_meanwhi
         async with asyncio.timeout(PATIENCE):
             assert await asking == 2
         fleet.may_go_on.set()
+        await ended(deployment, fleet)
+
+
+async def test_a_call_off_of_what_could_not_be_recorded_does_not_hit_the_next_rollout(client: Client) -> None:
+    fleet = RefusedRecord()
+    async with deployed(client, fleet, replicas=1) as deployment:
+        await is_running(deployment)
+        refused = asyncio.create_task(roll_out(deployment, rollout()))
+        await fleet.asked.wait()
+        await deployment.execute_update(DeploymentWorkflow.call_off, "somebody")
+        fleet.may_refuse.set()
+        with pytest.raises(WorkflowUpdateFailedError):
+            await refused
+        await roll_out(deployment, rollout())
+        await is_settled(deployment, RevisionState.ACTIVE)
         await ended(deployment, fleet)

@@ -126,6 +126,8 @@ class DeploymentWorkflow:
                 await workflow.execute_activity_method(DeploymentActivities.begin_revision, revision, **QUICK)
             except ActivityError as error:
                 self._requested = None
+                forgets = workflow.patched("a-refused-roll-out-takes-its-call-off-along")
+                self._called_off = None if forgets else self._called_off
                 raise refusal(reason_of(error), "NotRecorded") from error
             self._roll = Rolling(self._fleet, order, begun(revision), request.replicas or self._wished)
         # Whoever goes by the record, such as a rollback right behind it, finds the roll-out there.
@@ -364,8 +366,7 @@ class DeploymentWorkflow:
         return self._roll.rollout if self._roll else self._order.rollout
 
     def _is_recorded(self) -> bool:
-        wish = (self._wished, self._health, self._order.autoscaling)
-        known = self._recorded
+        wish, known = (self._wished, self._health, self._order.autoscaling), self._recorded
         return known is not None and (known.replicas, known.health, known.autoscaling) == wish
 
     def _report(self) -> DeploymentReport:
