@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -64,32 +65,32 @@ _ON_ITS_OWN = {"MCP_PLATFORM_REGISTRY__SOURCE": ""}
 class Running:
     """One `mcp-platform` process, tied to the tests' life."""
 
-    def __init__(self, process: asyncio.subprocess.Process, stderr: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, stderr: int) -> None:
         self.process = process
         self._stderr = stderr
+        weakref.finalize(self, os.close, stderr)
 
     @classmethod
     async def start(cls, *arguments: str, **environment: str) -> "Running":
         """Start it with a clean environment, so that nobody's own settings take part."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MCP_PLATFORM_")}
-        handle, stderr = tempfile.mkstemp(prefix="mcp-platform-stderr-")
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *tied([str(PROGRAM), *arguments]),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=handle,
-                env=kept | _ON_ITS_OWN | environment,
-                start_new_session=True,
-            )
-        finally:
-            os.close(handle)
-        return cls(process, Path(stderr))
+        # A file without a name: it is gone with whoever reads it, and never fills up as a pipe would.
+        stderr, path = tempfile.mkstemp()
+        os.unlink(path)
+        process = await asyncio.create_subprocess_exec(
+            *tied([str(PROGRAM), *arguments]),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env=kept | _ON_ITS_OWN | environment,
+            start_new_session=True,
+        )
+        return cls(process, stderr)
 
     @property
     def stderr(self) -> str:
         """What it said on standard error so far."""
-        return self._stderr.read_text(errors="replace")
+        return os.pread(self._stderr, os.fstat(self._stderr).st_size, 0).decode(errors="replace")
 
     @property
     def alive(self) -> bool:
@@ -126,9 +127,8 @@ class Running:
         await self.process.wait()
 
     async def close(self) -> None:
-        """Make sure that it is gone, and forget what it said."""
+        """Make sure that it is gone."""
         await self.kill()
-        self._stderr.unlink(missing_ok=True)
 
 
 async def run(*arguments: str, **environment: str) -> Ended:
