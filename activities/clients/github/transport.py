@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock
 from typing import Any, Final
 
@@ -83,6 +84,12 @@ class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _CheckedHttps
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Give whom the system trusts: to read that in takes 40 ms, and there is an adapter for each question."""
+    return ssl.create_default_context()
+
+
 class _Adapter(HTTPAdapter):
     """Trusts whom the system trusts, and repeats nothing: who repeats is the activity."""
 
@@ -91,7 +98,7 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         """Have all connections checked."""
-        super().init_poolmanager(*arguments, ssl_context=ssl.create_default_context(), **options)
+        super().init_poolmanager(*arguments, ssl_context=_trusted(), **options)
         self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
 
 
@@ -204,8 +211,9 @@ class _Https(_Conditional, HTTPSRequestsConnectionClass):
 def _guard(session: Session) -> None:
     # No proxy and no .netrc of the environment: the address that is checked is the one that is reached.
     session.trust_env = False
-    session.mount("http://", _Adapter())
-    session.mount("https://", _Adapter())
+    adapter = _Adapter()
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
 
 
 def _lower(response: RequestsResponse) -> dict[str, str]:
