@@ -44,6 +44,8 @@ def pytest_configure() -> None:
     configure_logs(LogSettings())
     # A shell that runs us in the background makes us, and all that we start, deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Whoever ends the session in this way would have its servers outlive it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ["PATH"] = os.pathsep.join(
         (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
     )
