@@ -17,7 +17,7 @@ from mcp_platform.cli.corking import CorkedHttp
 from mcp_platform.cli.failure import Failure
 
 _FAREWELL_SECONDS = 2
-_IDLE_SECONDS = 75
+IDLE_SECONDS = 75
 """How long an idle connection is kept: longer than clients and proxies keep theirs (httpx 5, aiohttp 15,
 nginx and load balancers 60), for a request that is sent just as its server closes the connection is lost."""
 _OPEN_FILES = 65_536
@@ -73,7 +73,7 @@ async def serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None
         server_header=False,
         # Whom to believe about a client's address is a setting of ours: see client_address.
         proxy_headers=False,
-        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=_FAREWELL_SECONDS,
         # The lighter of the two implementations, and without compression: each idle socket costs
         # memory, and there are thousands.

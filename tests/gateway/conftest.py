@@ -18,6 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from sqlalchemy import update
 
 from gateway.app import Gateway, create_app
+from mcp_platform.cli.serving import IDLE_SECONDS
 from mcp_platform.contracts.access import ApiKey, Role, User
 from mcp_platform.contracts.deployments import (
     Deployment,
@@ -267,7 +268,7 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
         app,
         port=0,
         log_config=None,
-        timeout_keep_alive=75,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=2,
         ws="none",
         **options,

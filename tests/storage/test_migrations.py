@@ -1,7 +1,6 @@
 """The schema's history leads to the tables, on both engines, however it was interrupted."""
 
 import asyncio
-import functools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import TypeVar
 from uuid import uuid4
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -20,7 +18,7 @@ from mcp_platform.errors import Unavailable
 from storage.sql import migrations
 from storage.sql.access import UserRepository
 from storage.sql.engine import Database
-from storage.sql.migrate import _run, downgrade, migrate
+from storage.sql.migrate import downgrade, migrate
 from storage.sql.tables import Base
 from tests.services.mariadb import MariaDb
 from tests.storage.samples import stored_user
@@ -88,16 +86,14 @@ async def test_the_migrations_lead_back_to_an_empty_database_and_up_again(blank_
     assert await look(blank_url, table_names) == TABLES
 
 
-async def test_every_revision_can_be_gone_back_from_and_leads_to_the_next_one(blank_url: str) -> None:
+@pytest.mark.timeout(600)  # it takes each of the many revisions once for each of them
+async def test_every_revision_leads_to_the_present_schema_and_can_be_gone_back_to(blank_url: str) -> None:
     await migrate(blank_url)
-    for revision, before in zip(REVISIONS, [*REVISIONS[1:], "base"], strict=True):
-        await downgrade(blank_url, before)
-        await _run(blank_url, functools.partial(command.upgrade, revision=revision))
+    for revision in REVISIONS:
+        await downgrade(blank_url, revision)
         assert await look(blank_url, version) == revision
-        await downgrade(blank_url, before)
-    assert await look(blank_url, table_names) == set()
-    await migrate(blank_url)
-    assert await look(blank_url, version) == HEAD
+        await migrate(blank_url)
+        assert await look(blank_url, version) == HEAD
     assert await look(blank_url, differences) == []
 
 
