@@ -32,7 +32,6 @@ async def rolled(admin: Caller, deployment_id: str, revision: int, state: str) -
         lambda seen: (
             seen["rollout"] and (seen["rollout"]["revision"], seen["rollout"]["state"]) == (revision, state)
         ),
-        within=60.0,
     )
 
 
