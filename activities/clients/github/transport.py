@@ -86,7 +86,10 @@ class _HttpsPool(HTTPSConnectionPool):
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Give whom the system trusts: to read that in takes 40 ms, and there is an adapter for each question."""
+    """Give whom the system trusts: to read that in takes 40 ms, and there is an adapter for each question.
+
+    No other part shares it, for urllib3 adds to it whom requests trusts.
+    """
     return ssl.create_default_context()
 
 
