@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 import pytest
@@ -25,6 +26,9 @@ from storage.sql.tables import Base
 from tests.migrated import make_schema
 from tests.platform import RunningPlatform, quick_settings, running_platform
 from tests.waiting import in_one_task
+
+_migrated: Final[set[str]] = set()
+"""Addresses of databases that have the present schema."""
 
 pytest_plugins = [
     "tests.cheap_passwords",
@@ -63,7 +67,9 @@ async def _empty_database(kind: str, request: pytest.FixtureRequest, folder: Pat
         await make_schema(address)
         return address
     url: str = request.getfixturevalue("mariadb").url()
-    await migrate(url)
+    if url not in _migrated:
+        await migrate(url)
+        _migrated.add(url)
     await _clear(url)
     return url
 
