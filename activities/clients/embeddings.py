@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import structlog
 
+from activities.clients.in_use import InUse
 from mcp_platform.errors import Unavailable
 from mcp_platform.settings import KnowledgeSettings
 from storage.knowledge.built_in import BUILT_IN as BUILT_IN
@@ -37,31 +38,40 @@ class ProviderModel:
         self._settings = settings
         self._client: Any = None
         self._http: httpx.AsyncClient | None = None
+        self._opening = asyncio.Lock()
+        self._connections = InUse(self._disconnect)
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Give a row for each text."""
-        client = await self._connected()
-        rows = await self._asked(client.aembed_documents(list(texts)), self._settings.embedding_timeout)
+        async with self._connections.used():
+            client = await self._connected()
+            rows = await self._asked(client.aembed_documents(list(texts)), self._settings.embedding_timeout)
         return normalised(_rows(rows, len(texts)))
 
     async def embed_query(self, text: str) -> Vectors:
         """Give the vector of a query."""
-        client = await self._connected()
-        row = await self._asked(client.aembed_query(text), self._settings.query_timeout)
+        async with self._connections.used():
+            client = await self._connected()
+            row = await self._asked(client.aembed_query(text), self._settings.query_timeout)
         found: Vectors = normalised(_rows([row], 1))[0]
         return found
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close its connections, once what is being asked is answered."""
+        await self._connections.give_up()
+
+    async def _disconnect(self) -> None:
         if self._http is not None:
             await self._http.aclose()
 
     async def _connected(self) -> Any:
-        if self._client is None:
-            try:
-                self._client = await asyncio.to_thread(self._open)
-            except Exception as error:  # every provider has errors of its own
-                raise self._away(error) from error
+        # One at a time: of two clients that were opened at once, only the last would ever be closed.
+        async with self._opening:
+            if self._client is None:
+                try:
+                    self._client = await asyncio.to_thread(self._open)
+                except Exception as error:  # every provider has errors of its own
+                    raise self._away(error) from error
         return self._client
 
     def _open(self) -> Any:

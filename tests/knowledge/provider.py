@@ -1,5 +1,6 @@
 """A provider of embeddings that speaks OpenAI's protocol, on a local socket."""
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,8 @@ class Provider:
         self.unknown: str | None = None
         """A model that it does not have."""
         self.refused = 0
+        self.held: asyncio.Event | None = None
+        """Answers wait for it."""
 
     @property
     def url(self) -> str:
@@ -44,6 +47,8 @@ class Provider:
         texts = [order["input"]] if isinstance(order["input"], str) else order["input"]
         assert all(isinstance(text, str) for text in texts), "texts are sent as they are, not as tokens"
         self.texts += texts
+        if self.held is not None:
+            await self.held.wait()
         rows = [
             {"object": "embedding", "index": number, "embedding": _vector(text)}
             for number, text in enumerate(texts)

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import httpx
 import numpy as np
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -84,6 +86,43 @@ async def test_a_provider_that_refuses_or_is_away_is_named_without_its_secrets(p
     async with open_until_done(open_model(PROVIDED, nowhere)) as model:
         with pytest.raises(Unavailable):
             await model.embed_query("text")
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[httpx.AsyncClient]:
+    """Give all clients that models open from now on."""
+    opened: list[httpx.AsyncClient] = []
+
+    class Noted(httpx.AsyncClient):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            opened.append(self)
+
+    monkeypatch.setattr(httpx, "AsyncClient", Noted)
+    return opened
+
+
+async def test_those_who_ask_a_new_model_at_once_share_its_connections(
+    provider: Provider, clients: list[httpx.AsyncClient]
+) -> None:
+    async with open_until_done(open_model(PROVIDED, settings_for(provider))) as model:
+        rows = await asyncio.gather(model.embed(["one two"]), model.embed_query("one two"))
+        assert np.allclose(rows[0] @ rows[1], 1, atol=1e-4)
+    assert [client.is_closed for client in clients] == [True]
+
+
+async def test_a_model_that_is_closed_answers_what_it_is_being_asked(
+    provider: Provider, clients: list[httpx.AsyncClient]
+) -> None:
+    model = open_model(PROVIDED, settings_for(provider))
+    provider.held = asyncio.Event()
+    asking = asyncio.create_task(model.embed_query("one two"))
+    await eventually(lambda: asyncio.sleep(0, provider.texts))
+    await model.close()
+    assert [client.is_closed for client in clients] == [False]
+    provider.held.set()
+    assert np.isclose(np.linalg.norm(await asking), 1, atol=1e-4)
+    assert [client.is_closed for client in clients] == [True]
 
 
 def test_a_model_is_named_with_its_provider() -> None:

@@ -5,14 +5,16 @@ from pkgutil import resolve_name
 from uuid import uuid4
 
 import pytest
+from aiohttp import web
 from pydantic import ValidationError
 
 from mcp_platform.contracts.secrets import SHARED
 from mcp_platform.model_settings import ModelSettings
 from mcp_platform.settings import Settings
 from tests.models.asking import CLEAR, Rig
-from tests.models.provider import KEY, Provider
+from tests.models.provider import KEY, Asked, Provider, completion
 from tests.models.test_masking import store
+from tests.waiting import PATIENCE
 
 
 def test_a_chain_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,12 +65,41 @@ async def test_a_key_that_is_changed_counts_at_once(rig: Rig, provider: Provider
     await store(rig, SHARED, "MODEL_KEY", "sk-former-key-000")
     async with rig.worker(provider.settings([model])):
         assert (await rig.ask()).answer is None
-        async with rig.stores.write() as rows:
-            former = await rows.secrets.get(SHARED, "MODEL_KEY")
-            assert former
-            await rows.secrets.delete(former.id)
-        await store(rig, SHARED, "MODEL_KEY", KEY)
+        await change(rig, "MODEL_KEY", KEY)
         assert (await rig.ask()).answer == CLEAR
+
+
+async def change(rig: Rig, name: str, value: str) -> None:
+    """Store another value of a shared secret."""
+    async with rig.stores.write() as rows:
+        former = await rows.secrets.get(SHARED, name)
+        assert former
+        await rows.secrets.delete(former.id)
+    await store(rig, SHARED, name, value)
+
+
+async def test_a_question_that_is_under_way_is_answered_though_its_key_is_changed(
+    rig: Rig, provider: Provider
+) -> None:
+    former, asked, go_on = provider.key, asyncio.Event(), asyncio.Event()
+
+    async def held(_: web.Request, question: Asked) -> web.StreamResponse:
+        asked.set()
+        await go_on.wait()
+        return completion(question, CLEAR)
+
+    provider.next(held)
+    model = provider.model(api_key=None, api_key_secret="MODEL_KEY")
+    await store(rig, SHARED, "MODEL_KEY", former)
+    async with rig.worker(provider.settings([model])):
+        first = asyncio.create_task(rig.ask())
+        await asyncio.wait_for(asked.wait(), PATIENCE)
+        await change(rig, "MODEL_KEY", "sk-another-key-000")
+        provider.key = "sk-another-key-000"
+        assert (await rig.ask()).answer == CLEAR
+        go_on.set()
+        assert (await first).answer == CLEAR
+    assert [each.key for each in provider.requests] == [f"Bearer {former}", "Bearer sk-another-key-000"]
 
 
 async def test_nothing_is_told_to_tracing_services(

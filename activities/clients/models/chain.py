@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from activities.clients.in_use import InUse
 from activities.clients.models.bounded import BoundedTransport
 from activities.clients.models.errors import failure_of
 from activities.clients.models.figures import CALLS, SECONDS, TOKENS
@@ -39,7 +40,7 @@ class Keys(Protocol):
 class _Opened:
     key: str | None
     model: Any
-    http: httpx.AsyncClient | None
+    connections: InUse
 
 
 class ModelChain:
@@ -73,23 +74,22 @@ class ModelChain:
     async def close(self) -> None:
         """Close all connections."""
         for opened in self._opened.values():
-            if opened.http is not None:
-                await opened.http.aclose()
+            await opened.connections.give_up()
         self._opened.clear()
 
     async def _asked(
         self, place: int, own: ChainedModel, messages: Messages, schema: type[BaseModel]
     ) -> Reply:
-        model = await self._model(place, own, await self._key(own))
+        opened = await self._model(place, own, await self._key(own))
         system = messages.system
         if own.method == "json_mode":
             system += (
                 f"\n\nAnswer with one JSON object by this schema: {json.dumps(schema.model_json_schema())}"
             )
         try:
-            asking = model.with_structured_output(schema, method=own.method, include_raw=True)
+            asking = opened.model.with_structured_output(schema, method=own.method, include_raw=True)
             # Each part of the connection has its timeout, too; this one bounds answers without an end.
-            async with asyncio.timeout(own.timeout):
+            async with opened.connections.used(), asyncio.timeout(own.timeout):
                 with resolve_name("langsmith:tracing_context")(enabled=False):
                     found = await asking.ainvoke([("system", system), ("human", messages.user)])
         except ValidationError as error:
@@ -107,15 +107,16 @@ class ModelChain:
             raise ModelFailure(CallOutcome.UNUSABLE, f"the shared secret {own.api_key_secret} is missing")
         return key
 
-    async def _model(self, place: int, own: ChainedModel, key: str | None) -> Any:
+    async def _model(self, place: int, own: ChainedModel, key: str | None) -> _Opened:
         async with self._opening:
             opened = self._opened.get(place)
             if opened is None or opened.key != key:
-                if opened is not None and opened.http is not None:
-                    await opened.http.aclose()
+                if opened is not None:
+                    # What is being asked with the former key may still be answered.
+                    await opened.connections.give_up()
                 self._opened.pop(place, None)
                 opened = self._opened[place] = await asyncio.to_thread(_open, own, key)
-            return opened.model
+            return opened
 
 
 @dataclass
@@ -160,7 +161,11 @@ def _open(own: ChainedModel, key: str | None) -> _Opened:
     except Exception as error:  # every provider's package has reasons of its own
         detail = str(error) if isinstance(error, ImportError) else type(error).__name__
         raise ModelFailure(CallOutcome.UNUSABLE, f"it cannot be set up: {detail}") from error
-    return _Opened(key, model, http)
+    return _Opened(key, model, InUse(http.aclose if http is not None else _nothing))
+
+
+async def _nothing() -> None:
+    """Leave open what the provider's package opened itself: there is no way to close it."""
 
 
 def _reply(found: dict[str, Any], schema: type[BaseModel]) -> Reply:
