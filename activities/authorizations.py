@@ -13,6 +13,7 @@ import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.finishing import to_its_end
 from mcp_platform.contracts.audit import AuditEvent, AuditOutcome
 from mcp_platform.contracts.base import Contract
 from mcp_platform.contracts.events import Event, EventType
@@ -96,6 +97,9 @@ class AuthorizationActivities:
     @activity.defn(name="authorizations.exchange")
     async def exchange(self, authorization_id: UUID) -> AuthorizationStep:
         """Exchange the code that came back for tokens."""
+        return await to_its_end(self._exchange(authorization_id))
+
+    async def _exchange(self, authorization_id: UUID) -> AuthorizationStep:
         kept = await self._read(authorization_id)
         if kept is None or not kept.sealed_code or not _is(kept, AuthorizationState.PENDING):
             return _step(kept, self._pause(kept))
@@ -113,6 +117,10 @@ class AuthorizationActivities:
     @activity.defn(name="authorizations.refresh")
     async def refresh(self, authorization_id: UUID) -> AuthorizationStep:
         """Get the next tokens; where that is refused, whoever uses them is told."""
+        # What is exchanged is given once: an answer that is lost with its worker, nobody gets again.
+        return await to_its_end(self._refresh(authorization_id))
+
+    async def _refresh(self, authorization_id: UUID) -> AuthorizationStep:
         kept = await self._read_or_give_back(authorization_id)
         if kept is None or not kept.sealed_tokens or not _is(kept, AuthorizationState.ACTIVE):
             return _step(kept)

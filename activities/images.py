@@ -29,6 +29,7 @@ from activities.build_plans import (
 from activities.building import BuildFailed, BuildTranscript, Checkouts, ImageBuilder, ImagePlan, Step
 from activities.checks.sandboxes import NotTried
 from activities.drivers import DriverUnavailable
+from activities.finishing import to_its_end
 from activities.heartbeat import beating
 from mcp_platform.build_sources import build_source, command_in_image
 from mcp_platform.contracts.checks import TrialOrder
@@ -303,7 +304,7 @@ class ImageActivities:
         if not transcript.lines:
             return
         log = BuildLog(task_id=build.task_id, lines=transcript.lines, left_out=transcript.left_out)
-        await asyncio.shield(
+        await to_its_end(
             self._stores.documents.put(Collection.BUILD_LOGS, log.task_id, log.model_dump(mode="json"))
         )
 

@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from activities.drivers import RunningReplica, Usage
+from activities.finishing import to_its_end
 from mcp_platform.contracts.deployments import ReplicaOrder
 from mcp_platform.contracts.figures import LatestUsage, UsageCount
 
@@ -168,7 +169,8 @@ class UsageSampler:
         while True:
             await asyncio.sleep(self._interval)
             try:
-                await self.flush()
+                # What it has taken and not written yet would be lost with it.
+                await to_its_end(self.flush())
             except Exception:
                 logger.exception("usage_not_written")
 

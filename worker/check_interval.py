@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import structlog
 
@@ -43,13 +43,18 @@ class CheckInterval:
             await asyncio.gather(following, return_exceptions=True)
 
     async def _follow(self) -> None:
-        async for _ in listen(self._stores.cache, Channel.RUNNING_SETTINGS):
-            try:
-                async with self._stores.read() as rows:
-                    changed = await rows.running_settings.get(BRIDGE_SETTINGS)
-            except Exception:
-                # What was true before goes on to hold, until the next message.
-                logger.exception("running_settings_not_read")
-                continue
-            own = (changed or {}).get("loadBalancer", {})
-            self._present = float(own.get("healthCheckInterval", self._comes_with))
+        # Who is called off while it reads would else leave the subscription to the garbage collector.
+        async with aclosing(listen(self._stores.cache, Channel.RUNNING_SETTINGS)) as messages:
+            async for _ in messages:
+                await self._read()
+
+    async def _read(self) -> None:
+        try:
+            async with self._stores.read() as rows:
+                changed = await rows.running_settings.get(BRIDGE_SETTINGS)
+        except Exception:
+            # What was true before goes on to hold, until the next message.
+            logger.exception("running_settings_not_read")
+            return
+        own = (changed or {}).get("loadBalancer", {})
+        self._present = float(own.get("healthCheckInterval", self._comes_with))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from activities.finishing import to_its_end
+
 _KEPT: Final = {"UV_CONFIG_FILE": ".config/uv/uv.toml", "NPM_CONFIG_USERCONFIG": ".npmrc"}
 """Variables that name an operator's settings for uv and npm, and where these are in the platform's home."""
 
@@ -17,11 +19,11 @@ _KEPT: Final = {"UV_CONFIG_FILE": ".config/uv/uv.toml", "NPM_CONFIG_USERCONFIG":
 async def trial_folder(replica_id: UUID) -> AsyncIterator[str]:
     """Give an empty folder for as long as the body runs: the same each time, so that none stays behind."""
     folder = Path(tempfile.gettempdir()) / f"mcp-platform-trial-{replica_id}"
-    await asyncio.to_thread(_make, folder)
     try:
+        await to_its_end(asyncio.to_thread(_make, folder))
         yield str(folder)
     finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        await to_its_end(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
 
 def trial_home(folder: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from activities.checks.sandboxes import NotTried, Sandbox, Sandboxes
 from activities.checks.talk import ApiTools, CredentialsAsked, Seen, Subject, Talk, TrialFault
 from activities.checks.turns import Turns
 from activities.drivers import DriverUnavailable, ReplicaDriver, ReplicaFault, ReplicaSpec, RunningReplica
+from activities.finishing import to_its_end
 from mcp_platform.build_sources import command_in_image
 from mcp_platform.contracts.checks import TrialOrder, TrialOutcome, TrialReport
 from mcp_platform.contracts.deployments import Driver
@@ -155,7 +156,7 @@ class Trials:
                 tail += running.stderr_tail
         finally:
             # However this ends: a cancelled trial leaves nothing either.
-            await asyncio.shield(sandbox.driver.ensure_absent(spec.replica_id))
+            await to_its_end(sandbox.driver.ensure_absent(spec.replica_id))
 
     async def _ask_started(self, order: TrialOrder, running: RunningReplica) -> Seen:
         subject = Subject(running.url, running.shown_url, running.headers, trusted=order.trusted)

@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from activities.checks.sandboxes import NotTried
+from activities.finishing import to_its_end
 from mcp_platform.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Turns:
             if keeping is not None:
                 keeping.cancel()
                 await asyncio.gather(keeping, return_exceptions=True)
-            await asyncio.shield(self._end(owner_id, replica_id))
+            await to_its_end(self._end(owner_id, replica_id))
 
     async def _begin(self, owner_id: UUID, replica_id: UUID) -> None:
         deadline = time.monotonic() + _LONGEST_WAIT

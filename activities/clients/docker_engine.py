@@ -26,6 +26,7 @@ from docker.tls import TLSConfig
 from requests.exceptions import RequestException
 
 from activities.drivers import DriverUnavailable, ReplicaFault
+from activities.finishing import to_its_end
 from mcp_platform.docker_settings import DockerSettings
 
 T = TypeVar("T")
@@ -69,13 +70,7 @@ class DockerEngine:
             ReplicaFault: It refused; the message says why.
         """
         asked = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, ask)
-        try:
-            return await asyncio.shield(asked)
-        except asyncio.CancelledError:
-            await asyncio.wait({asked})
-            if not asked.cancelled():
-                asked.exception()  # seen, and of no use to who was cancelled
-            raise
+        return await to_its_end(asked)
 
     async def capacity(self) -> Capacity:
         """Tell what the engine's machine has, as it was when it was last looked at."""

@@ -69,15 +69,17 @@ class ProviderModel:
         async with self._opening:
             if self._client is None:
                 try:
-                    self._client = await asyncio.to_thread(self._open)
+                    # Both at once: one that was called off may still be at it in its thread.
+                    self._client, self._http = await asyncio.to_thread(self._open)
                 except Exception as error:  # every provider has errors of its own
                     raise self._away(error) from error
         return self._client
 
-    def _open(self) -> Any:
+    def _open(self) -> tuple[Any, httpx.AsyncClient | None]:
         os.environ.setdefault("LANGSMITH_TRACING", "false")
         own = self._settings
         options: dict[str, Any] = {}
+        http = None
         if own.embedding_base_url:
             options["base_url"] = own.embedding_base_url
         if own.embedding_api_key:
@@ -85,10 +87,10 @@ class ProviderModel:
         if self.name.startswith("openai:"):
             # A client of our own can be closed. Texts are sent as they are, or tokenizer data would be
             # fetched; and who repeats is the activity.
-            self._http = httpx.AsyncClient(timeout=own.embedding_timeout)
+            http = httpx.AsyncClient(timeout=own.embedding_timeout)
             options |= {"check_embedding_ctx_length": False, "max_retries": 0}
-            options["http_async_client"] = self._http
-        return resolve_name("langchain.embeddings:init_embeddings")(self.name, **options)
+            options["http_async_client"] = http
+        return resolve_name("langchain.embeddings:init_embeddings")(self.name, **options), http
 
     async def _asked(self, question: Awaitable[Any], timeout: float) -> Any:
         try:

@@ -22,6 +22,7 @@ from activities.building import BuildFailed, BuildTranscript, ImagePlan, Step
 from activities.clients.containers.images import Images
 from activities.clients.docker_engine import DockerEngine
 from activities.drivers import DriverUnavailable, ReplicaFault
+from activities.finishing import to_its_end
 from mcp_platform.contracts.resources import cpu_cores, memory_bytes
 from mcp_platform.names import INSTANCE_LABEL
 
@@ -90,7 +91,7 @@ class DockerImageBuilder:
                 await asyncio.to_thread(_write_context, plan, context)
                 await self._build(plan, context, output)
         except (BuildFailed, asyncio.CancelledError):
-            await asyncio.shield(self._discard(plan))
+            await to_its_end(self._discard(plan))
             raise
         found = await self.image_id(plan.tag)
         if found is None or not output.finished:

@@ -8,12 +8,14 @@ A server that lists its tools speaks MCP: so one that answered is asked for thes
 import asyncio
 from collections import OrderedDict
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import structlog
 
+from activities.clients.in_use import InUse
 from activities.drivers import LastingFault, ReplicaFault
 from gateway.upstreams.connection import Broken, TlsFailed, Unreachable
 from gateway.upstreams.exchange import CredentialsRefused
@@ -32,6 +34,13 @@ _Key = tuple[str, frozenset[tuple[str, str]], bool]
 logger = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class _Known:
+    upstream: Upstream
+    checks: InUse
+    """Those that go on: one that fails takes the server from none of the others at the same address."""
+
+
 class McpProbe:
     """Checks servers, by one request each after the first.
 
@@ -43,7 +52,7 @@ class McpProbe:
 
     def __init__(self, *, private: bool = True) -> None:
         self._private = private
-        self._upstreams: OrderedDict[_Key, Upstream] = OrderedDict()
+        self._known: OrderedDict[_Key, _Known] = OrderedDict()
         self._http: Http
         self._tasks: asyncio.TaskGroup
 
@@ -55,8 +64,8 @@ class McpProbe:
 
     async def __aexit__(self, *exc: object) -> None:
         """Close every connection."""
-        for upstream in self._upstreams.values():
-            await upstream.close()
+        for known in self._known.values():
+            await known.upstream.close()
         await self._tasks.__aexit__(None, None, None)
         await self._http.close()
 
@@ -74,11 +83,11 @@ class McpProbe:
             LastingFault: There is no TLS with it that can be trusted.
         """
         key = (url, frozenset(headers.items()), not remote or self._private)
-        new = key not in self._upstreams
-        upstream = self._upstream(key, timeout)
-        asked = "initialize"
+        new = key not in self._known
+        known = self._upstream(key, timeout)
+        upstream, asked = known.upstream, "initialize"
         try:
-            async with asyncio.timeout(timeout):
+            async with known.checks.used(), asyncio.timeout(timeout):
                 if new:
                     era = (await upstream.describe(timeout)).era
                     asked = "server/discover" if era is Era.MODERN else "ping"
@@ -87,8 +96,9 @@ class McpProbe:
                 answer = await upstream.request(asked, {}, Era.LEGACY, timeout)
         # Whatever a strange server or a strange address brings about is a reason, not an accident.
         except Exception as error:
-            self._upstreams.pop(key, None)
-            await upstream.close()
+            if self._known.get(key) is known:
+                del self._known[key]
+            await known.checks.give_up()
             if remote and _asks_for_authorization(error):
                 return  # it lives; who may speak to it is for the gateway's tokens to show
             if not isinstance(error, _EXPECTED):
@@ -116,9 +126,9 @@ class McpProbe:
         if response.status >= 500:
             raise ReplicaFault(f"it answers GET with HTTP {response.status}")
 
-    def _upstream(self, key: _Key, timeout: float) -> Upstream:
-        if known := self._upstreams.get(key):
-            self._upstreams.move_to_end(key)
+    def _upstream(self, key: _Key, timeout: float) -> _Known:
+        if known := self._known.get(key):
+            self._known.move_to_end(key)
             return known
         url, headers, private = key
 
@@ -128,11 +138,11 @@ class McpProbe:
         address = UpstreamAddress(replica_id=uuid4(), url=url, driver=Driver.REMOTE)
         limits = Limits(timeout, timeout, _LARGEST_ANSWER)
         upstream = Upstream(address, self._http, target, limits, self._spawn, private=private)
-        self._upstreams[key] = upstream
-        if len(self._upstreams) > _MOST_KEPT:
-            _, oldest = self._upstreams.popitem(last=False)
-            self._spawn(oldest.close())
-        return upstream
+        self._known[key] = new = _Known(upstream, InUse(upstream.close))
+        if len(self._known) > _MOST_KEPT:
+            _, oldest = self._known.popitem(last=False)
+            self._spawn(oldest.checks.give_up())
+        return new
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:

@@ -17,6 +17,7 @@ import structlog
 
 from activities.clients.output import Output, keep_stream
 from activities.drivers import ReplicaFault, ReplicaSpec, Stream, Usage
+from activities.finishing import to_its_end
 from mcp_platform.names import REPLICA_MARKER
 from mcp_platform.variables import Mask
 
@@ -167,19 +168,27 @@ class ProcessDriver:
         assert process.stdout is not None
         assert process.stderr is not None
         running._drains.append(_draining(process.stderr, Stream.STDERR, running.output))
+        reason: str | None = None
         try:
-            async with asyncio.timeout(_LISTEN_TIMEOUT):
-                line = await process.stdout.readline()
-            running.url = f"http://127.0.0.1:{json.loads(line)['port']}/mcp"
-        except (TimeoutError, ValueError, KeyError):
-            reason = await self._why_not(running)
-            await self._remove(spec.replica_id)
-            raise ReplicaFault(reason, running.stderr_tail) from None
-        except asyncio.CancelledError:
-            await self._remove(spec.replica_id)
-            raise
+            reason = await self._silence(running, process.stdout)
+        finally:
+            if not running.url:
+                # Also where we are called off, at whichever step: without an address it is no replica.
+                await to_its_end(self._remove(spec.replica_id))
+        if reason is not None:
+            raise ReplicaFault(reason, running.stderr_tail)
         running._drains.append(_draining(process.stdout, Stream.STDOUT, running.output))
         return running
+
+    async def _silence(self, running: RunningProcess, stdout: asyncio.StreamReader) -> str | None:
+        """Wait until the runner says its port; else tell why it does not."""
+        try:
+            async with asyncio.timeout(_LISTEN_TIMEOUT):
+                line = await stdout.readline()
+            running.url = f"http://127.0.0.1:{json.loads(line)['port']}/mcp"
+        except (TimeoutError, ValueError, KeyError):
+            return await self._why_not(running)
+        return None
 
     async def _remove(self, replica_id: UUID) -> None:
         groups = await asyncio.to_thread(self._groups_of, replica_id)

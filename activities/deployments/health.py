@@ -58,6 +58,8 @@ class Health:
         finally:
             exited.cancel()
             answered.cancel()
+            # Who comes next may close what it checks with, or writes to.
+            await asyncio.wait({answered})
         return exited.result() if exited.done() and not exited.cancelled() else answered.result()
 
     async def until_lost(self, order: ReplicaOrder, running: RunningReplica) -> str:

@@ -84,10 +84,12 @@ class GitServer:
             wanted = base64.b64encode(f"x-access-token:{self.token}".encode()).decode()
             if proof != f"Basic {wanted}":
                 return web.Response(status=401, headers={"WWW-Authenticate": "Basic"})
+        # First: who hangs up meanwhile would leave a process that waits for the rest.
+        asked = await request.read()
         process = await asyncio.create_subprocess_exec(
             program("git"), "http-backend", stdin=PIPE, stdout=PIPE, env=self._environment(request)
         )
-        output, _ = await process.communicate(await request.read())
+        output, _ = await process.communicate(asked)
         head, _, body = output.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
         status = int(headers.pop("Status", "200").split()[0])

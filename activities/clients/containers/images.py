@@ -3,6 +3,7 @@
 import asyncio
 import json
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import structlog
 from docker import DockerClient, auth
@@ -27,7 +28,7 @@ class Images:
 
     def __init__(self, engine: DockerEngine) -> None:
         self._engine = engine
-        self._pulls: dict[str, asyncio.Lock] = {}
+        self._pulls: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def ensure(self, name: str) -> dict[str, Any]:
         """Return once the engine has the image, with its configuration.
@@ -35,17 +36,13 @@ class Images:
         Raises:
             ReplicaFault: It cannot be had, or is not for this machine; the message says why.
         """
-        lock = self._pulls.setdefault(name, asyncio.Lock())
-        try:
-            async with lock:
+        # It lives as long as anyone holds it, or waits for it.
+        async with self._pulls.setdefault(name, asyncio.Lock()):
+            found = await self._look(name)
+            if found is None:
+                await self._pull(name)
                 found = await self._look(name)
-                if found is None:
-                    await self._pull(name)
-                    found = await self._look(name)
-                return _configuration(found)
-        finally:
-            if not lock.locked():
-                self._pulls.pop(name, None)
+            return _configuration(found)
 
     async def configuration(self, name: str) -> dict[str, Any]:
         """Give the configuration of an image as far as the engine has it: nothing where it has not."""

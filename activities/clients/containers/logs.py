@@ -1,7 +1,8 @@
 """What containers and services write, as the engine's log gives it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Final
 
@@ -56,7 +57,7 @@ class Frames:
 
 async def log_lines(
     engine: DockerEngine, path: str, since: datetime | None, *, follow: bool
-) -> AsyncIterator[list[LogLine]]:
+) -> AsyncGenerator[list[LogLine]]:
     """Give the lines of a log that are newer than a moment, in the order in which they were written.
 
     Args:
@@ -73,8 +74,8 @@ async def log_lines(
     if since is not None:
         query["since"] = f"{int(since.timestamp())}.{since.microsecond:06d}000"
     frames = Frames()
-    async with engine.stream(f"{path}/logs", query) as answer:
-        async for chunk in _chunks(answer):
+    async with engine.stream(f"{path}/logs", query) as answer, aclosing(_chunks(answer)) as chunks:
+        async for chunk in chunks:
             lines = frames.take(chunk)
             if since is not None:
                 lines = [line for line in lines if line.at > since]
@@ -82,7 +83,7 @@ async def log_lines(
                 yield lines
 
 
-async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _chunks(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
     """Read without waiting for a whole chunk; what is not taken stays in the engine's socket."""
     while chunk := await answer.content.readany():
         yield chunk

@@ -1,7 +1,7 @@
 """A replica that is a container, as the worker that watches it sees it."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -48,6 +48,7 @@ class LogFollower:
         self._watchers = 0
         self._task: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._reading = asyncio.Lock()
 
     @property
     def is_watched(self) -> bool:
@@ -76,10 +77,11 @@ class LogFollower:
                     await self._read(follow=False)
 
     async def close(self) -> None:
-        """Stop at once."""
+        """Stop at once, but for lines that are being kept."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task})
+        if at_work := {each for each in (self._task, self._keeping) if each is not None}:
+            await asyncio.wait(at_work)
 
     def _stop_unwatched(self) -> None:
         if not self.is_watched and self._task is not None:
@@ -96,12 +98,15 @@ class LogFollower:
                 await asyncio.sleep(_TRIED_AGAIN)
 
     async def _read(self, *, follow: bool) -> None:
-        if self._keeping is not None:
-            await asyncio.shield(self._keeping)
-        async for lines in log_lines(self._engine, self._path, self._since, follow=follow):
-            # Whoever is cancelled here leaves a line neither half kept nor kept twice.
-            self._keeping = asyncio.create_task(self._keep(lines))
-            await asyncio.shield(self._keeping)
+        # One at a time: of two who read, each would keep the same lines.
+        async with self._reading:
+            if self._keeping is not None:
+                await asyncio.shield(self._keeping)
+            async with aclosing(log_lines(self._engine, self._path, self._since, follow=follow)) as found:
+                async for lines in found:
+                    # Whoever is cancelled here leaves a line neither half kept nor kept twice.
+                    self._keeping = asyncio.create_task(self._keep(lines))
+                    await asyncio.shield(self._keeping)
 
     async def _keep(self, lines: list[LogLine]) -> None:
         await self.output.keep(lines)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from activities.finishing import to_its_end
 from mcp_platform.contracts.github import CredentialKind, SealedConnection, connection_purpose
 from mcp_platform.contracts.repositories import (
     FaultKind,
@@ -110,7 +111,7 @@ class GitHub:
 
     async def close(self) -> None:
         """Close the connections to it."""
-        await asyncio.to_thread(self._github.close)
+        await to_its_end(asyncio.to_thread(self._github.close))
 
     async def run(self, question: Callable[[Github], T], subject: str | None = None) -> T:
         """Ask something through PyGithub, in a thread.
@@ -127,22 +128,15 @@ class GitHub:
                     raise
             # An installation's token has ended: what was asked was not done, and is asked with a new one.
             old, self._github = self._github, await asyncio.to_thread(self._renewing)
-            await asyncio.to_thread(old.close)
+            await to_its_end(asyncio.to_thread(old.close))
             return await self._ask(question, subject)
 
     async def _ask(self, question: Callable[[Github], T], subject: str | None) -> T:
-        asking = asyncio.create_task(
+        # A thread cannot be stopped: whoever takes back what it does, or closes what it asks through, has
+        # to come after it.
+        answer: T = await to_its_end(
             asyncio.to_thread(self._library.asked, lambda: question(self._github), subject)
         )
-        try:
-            answer: T = await asyncio.shield(asking)
-        finally:
-            # A thread cannot be stopped: whoever takes back what it does, or closes what it asks through, has
-            # to come after it, however often it is called off.
-            while not asking.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait({asking})
-                    asking.exception()
         return answer
 
     async def login(self) -> str:

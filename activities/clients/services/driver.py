@@ -248,11 +248,13 @@ class SwarmDriver:
         return ReplicaFault(await replica.reason(task), replica.stderr_tail)
 
     async def _replica(self, spec: ReplicaSpec, service: str, task: Task) -> SwarmReplica:
-        known = self._known.get(spec.replica_id)
-        if known is not None and known.task_id == task["ID"]:
+        if known := self._known_as(spec, task):
+            return known
+        url = f"http://{await self._address(task)}:{published_port(task) or 0}{path_of(spec)}"
+        # Somebody else may have come to know it meanwhile: two would each follow its log.
+        if known := self._known_as(spec, task):
             return known
         log = LogFollower(self._engine, f"/tasks/{task['ID']}", Output(spec.log, spec.mask))
-        url = f"http://{await self._address(task)}:{published_port(task) or 0}{path_of(spec)}"
         replica = SwarmReplica(
             replica_id=spec.replica_id,
             container=service,
@@ -266,6 +268,10 @@ class SwarmDriver:
         )
         self._known[spec.replica_id] = replica
         return replica
+
+    def _known_as(self, spec: ReplicaSpec, task: Task) -> SwarmReplica | None:
+        known = self._known.get(spec.replica_id)
+        return known if known is not None and known.task_id == task["ID"] else None
 
     async def _address(self, task: Task) -> str:
         """Give the address of the task's node; this engine's own is reached as its other containers are."""
