@@ -83,8 +83,10 @@ def _rates(settings: LimitSettings, kind: RouteClass) -> RateSettings:
 async def open_limits(settings: Settings, cache: Redis) -> AsyncIterator[RateLimits]:
     """Open the limits that the settings name; without a Redis of its own this process counts alone."""
     limiter = Limiter(cache if settings.cache.url else None)
-    yield RateLimits(settings.limits, limiter)
-    await limiter.close()
+    try:
+        yield RateLimits(settings.limits, limiter)
+    finally:
+        await limiter.close()
 
 
 def _headers(allowance: Allowance) -> list[tuple[bytes, bytes]]:

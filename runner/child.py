@@ -94,14 +94,17 @@ class ServerProcess(asyncio.SubprocessProtocol):
     async def end(self, grace: float) -> None:
         """End the server and all that it started: politely, and after `grace` seconds for good."""
         self._signal(signal.SIGTERM)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await asyncio.shield(self.exited)
-                while _group_members(self._mark):  # noqa: ASYNC110 - nobody tells us of other processes' ends
-                    await asyncio.sleep(0.02)
-        self._signal(signal.SIGKILL)
-        if self._transport is not None:
-            self._transport.close()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await asyncio.shield(self.exited)
+                    while _group_members(self._mark):  # noqa: ASYNC110 - nobody tells us of other processes' ends
+                        await asyncio.sleep(0.02)
+        finally:
+            # Whoever waits for it may leave before: nobody else would end it then.
+            self._signal(signal.SIGKILL)
+            if self._transport is not None:
+                self._transport.close()
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._transport is not None

@@ -193,9 +193,15 @@ class _Endpoint:
         if not isinstance(uri, str):
             raise RpcError(INVALID_PARAMS, "params.uri must be a string")
         if method == "resources/subscribe":
-            result = await self._session.request(method, params)
+            known = uri in self._changes.watched(number)
+            # Noted before it is asked for: another client that gives it up meanwhile must not end it.
             self._changes.watch(number, uri)
-            return result
+            try:
+                return await self._session.request(method, params)
+            except BaseException:
+                if not known:
+                    self._changes.unwatch(number, uri)
+                raise
         return await self._session.request(method, params) if self._changes.unwatch(number, uri) else {}
 
     async def _forget(self, number: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mcp_platform.duplex import DuplexSession, SessionLost
+from mcp_platform.duplex import DuplexSession, SessionGone, SessionLost
 from mcp_platform.wire import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -230,6 +230,8 @@ class Sessions:
         self._prefix = f"{secrets.token_hex(4)}-"
         self._opening = asyncio.Lock()
         self._starting = 0
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def new_id(self) -> str:
         """Make an id for a client that shares the server, for now."""
@@ -253,6 +255,7 @@ class Sessions:
 
         Raises:
             RpcError: There are as many as there may be, or the server refuses.
+            SessionGone: The runner is ending.
         """
         meta = params.get("_meta")
         meta = dict(meta) if isinstance(meta, dict) else {}
@@ -265,6 +268,8 @@ class Sessions:
 
         Raises:
             RpcError: There are as many as there may be, or the server refuses.
+            SessionEnded: Its client ended it meanwhile.
+            SessionGone: The runner is ending.
         """
         async with self._opening:
             if (own := self._own.get(number)) is not None:
@@ -293,10 +298,13 @@ class Sessions:
                     await self._remove(own.id, "nobody used the session")
 
     async def close(self) -> None:
-        """End them all."""
-        await asyncio.gather(*(self._remove(number, "the runner is ending") for number in list(self._own)))
+        """End them all, and open no more."""
+        self._closed = True
+        removing = (self._remove(number, "the runner is ending") for number in list(self._own))
+        await asyncio.gather(*removing, *self._closing)
 
     async def _open(self, number: str, params: dict[str, Any], shared: bool) -> OwnSession:
+        self._check_wanted(number)
         if len(self._own) + self._starting >= self._bounds.most:
             raise RpcError(
                 INVALID_REQUEST,
@@ -307,6 +315,7 @@ class Sessions:
         self._starting += 1
         try:
             await own.open(self._start, params, self._bounds)
+            self._check_wanted(number)
         except BaseException:
             await asyncio.shield(own.close("the session was not opened", 0.0))
             raise
@@ -315,6 +324,13 @@ class Sessions:
         self._own[number] = own
         self._watches[number] = asyncio.create_task(self._watch(own))
         return own
+
+    def _check_wanted(self, number: str) -> None:
+        """Refuse what would be opened for nobody: who ends sessions knows only those that are open."""
+        if self._closed:
+            raise SessionGone("the runner is ending")
+        if number in self._ended:
+            raise SessionEnded(number)
 
     async def _watch(self, own: OwnSession) -> None:
         await asyncio.wait({own.ended})
@@ -328,7 +344,11 @@ class Sessions:
         watch = self._watches.pop(number)
         if watch is not asyncio.current_task():
             watch.cancel()
-        await own.close(reason, self._bounds.grace)
+        closing = asyncio.create_task(own.close(reason, self._bounds.grace))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        # A client that does not wait for the end leaves the server the time that it has for that.
+        await asyncio.shield(closing)
 
     def _forget(self, number: str) -> None:
         self._ended[number] = None

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gateway.authorization.tokens import HeldTokens, with_token
 from gateway.requests import ClientChannel, ClientSession
-from gateway.upstreams.exchange import CredentialsRefused, Limits
+from gateway.upstreams.exchange import CredentialsRefused, Limits, Unreachable
 from gateway.upstreams.http import Http
 from gateway.upstreams.sessions import Spawn
 from gateway.upstreams.upstream import Target, Upstream
@@ -106,7 +106,7 @@ class AuthorizedUpstream(Upstream):
         token = self._held.of(self._route.mcp_id, self.address.server, session.user_id)
         if session.user_id is None or token is None:
             await super().forget(session)
-        else:
+        elif not self._closed:
             await self._of(token).forget(session)
 
     async def until_idle(self, timeout: float) -> None:
@@ -118,6 +118,7 @@ class AuthorizedUpstream(Upstream):
 
     async def close(self) -> None:
         """Give back what is held, for every credential."""
+        self._closed = True
         own = [upstream for upstream, _ in self._own.values()]
         self._own.clear()
         for upstream in own:
@@ -152,6 +153,8 @@ class AuthorizedUpstream(Upstream):
 
     def _of(self, token: str) -> Upstream:
         """Give the upstream of a user's token."""
+        if self._closed:
+            raise Unreachable("it is not in use any more")
         now = time.monotonic()
         known = self._own.get(token)
         if known is None:

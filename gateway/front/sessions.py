@@ -194,7 +194,11 @@ class Sessions:
         """
         async with live.keeping:
             live.data.changed = False
-            await self._store.put(live.data.id, live.owner, _encode(live.data))
+            try:
+                await self._store.put(live.data.id, live.owner, _encode(live.data))
+            except BaseException:
+                live.data.changed = True  # the next request keeps it, and until then nothing older is read
+                raise
         await self._tell(Channel.SESSIONS, {"changed": live.data.id, "by": self._name})
 
     async def end(self, live: LiveSession) -> None:
@@ -298,7 +302,9 @@ class Sessions:
             self._ended(live.data)
 
     def _forget(self, number: str) -> None:
-        live = self._live.pop(number)
+        live = self._live.pop(number, None)
+        if live is None:
+            return  # it ended while others were looked at
         figures.SESSIONS.dec()
         if live.stream is not None:
             live.stream.end()

@@ -17,6 +17,7 @@ from gateway.policy.table import Policies
 from gateway.requests import RelayedRequest
 from gateway.routes import LiveRoute
 from gateway.tools import ToolLists
+from gateway.upstreams.connection import Unreachable
 from gateway.upstreams.legs import Spawn
 from gateway.upstreams.upstream import Upstream
 from mcp_platform.contracts.audit import AuditEvent, AuditOutcome
@@ -33,6 +34,8 @@ _PATIENCE: Final = 5.0
 """Seconds that a replica has to list its tools before a call goes on without."""
 _PAUSE: Final = 2.0
 """Seconds after which a replica that did not is asked again."""
+_NOT_READ: Final = (*FAILURES, Unreachable)
+"""How the reading of one replica's list ends without it."""
 
 Routes = Callable[[], Iterable[LiveRoute]]
 
@@ -151,7 +154,7 @@ class PinWatch:
         async def compare() -> None:
             try:
                 tools = await offered(upstream, _PATIENCE, headers)
-            except FAILURES as error:
+            except _NOT_READ as error:
                 self._failed[replica_id] = time.monotonic()
                 log.warning("pins_not_compared", slug=live.route.slug, error=str(error))
             else:
@@ -229,7 +232,9 @@ async def _offer(upstreams: list[Upstream]) -> Offer:
     found: list[dict[str, dict[str, Any]]] = []
     problem = "no replica is healthy"
     for outcome in await asyncio.gather(*asked, return_exceptions=True):
-        if isinstance(outcome, FAILURES):
+        if isinstance(outcome, Unreachable):
+            problem = "the MCP server cannot be reached"  # at which address is for operators
+        elif isinstance(outcome, FAILURES):
             problem = str(outcome)
         elif isinstance(outcome, BaseException):
             raise outcome

@@ -194,12 +194,26 @@ class Connection(asyncio.Protocol):
         """Tell whether the server has closed it, even if we have not been told yet."""
         return self.closed or (self._poll is not None and bool(self._poll.poll(0)))
 
+    def fail(self, error: Exception) -> None:
+        """End the exchange in progress with this error, and the connection."""
+        if self._busy:
+            if self._stream is not None:
+                self._stream.end(error)
+            elif not self._answer.done():
+                self._answer.set_exception(error)
+        self.abort()
+
     def abort(self) -> None:
         """Close at once; nobody waits for anything any more."""
         self._stop_timer()
         self._busy = False
         self.closed = True
         self._transport.abort()
+
+    def give_up(self, answer: asyncio.Future[Response]) -> None:
+        """Close at once if this answer is still to come: else what it carries now is somebody else's."""
+        if self._busy and self._answer is answer:
+            self.abort()
 
     def go_on(self, stream: Response) -> None:
         """Read on, for the stream's reader has caught up."""
@@ -233,12 +247,12 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             cause = error.__context__
-            self._fail(cause if isinstance(cause, UpstreamFailed) else _no_http(data))
+            self.fail(cause if isinstance(cause, UpstreamFailed) else _no_http(data))
             return
         if not self._head_done and self._busy:
             self._head_size += len(data)
             if self._head_size > _MOST_HEAD:
-                self._fail(UpstreamFailed(f"The answer's headers are larger than {_MOST_HEAD} bytes"))
+                self.fail(UpstreamFailed(f"The answer's headers are larger than {_MOST_HEAD} bytes"))
 
     def eof_received(self) -> bool:
         """Complete a body that lasts until the connection closes; carry nothing any more."""
@@ -254,7 +268,7 @@ class Connection(asyncio.Protocol):
         self.closed = True
         unseen = self._served and not self._head_done and self._head_size == 0
         kind = Stale if unseen else Broken
-        self._fail(kind("The connection to the MCP server broke during the call"))
+        self.fail(kind("The connection to the MCP server broke during the call"))
         self._lost(self)
 
     def on_message_begin(self) -> None:
@@ -328,16 +342,7 @@ class Connection(asyncio.Protocol):
             self._granted += extra
             self._timer = self._loop.call_later(extra, self._time_out)
             return
-        self._fail(UpstreamTimedOut("The MCP server did not answer in time"))
-
-    def _fail(self, error: Exception) -> None:
-        """End the exchange in progress with this error, and the connection."""
-        if self._busy:
-            if self._stream is not None:
-                self._stream.end(error)
-            elif not self._answer.done():
-                self._answer.set_exception(error)
-        self.abort()
+        self.fail(UpstreamTimedOut("The MCP server did not answer in time"))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 from gateway import figures
 from gateway.upstreams import tls
-from gateway.upstreams.connection import Connection, Response, Stale, Unreachable
+from gateway.upstreams.connection import Broken, Connection, Response, Stale, Unreachable
 from gateway.upstreams.lasting import Lasting
 from mcp_platform.addresses import refusal
 from mcp_platform.errors import Unavailable, UpstreamFailed
@@ -188,7 +188,7 @@ class Http:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for connection in list(self._open):
-            connection.abort()
+            connection.fail(Broken("The connection to the MCP server was closed"))
         self._emptied.clear()
         if self._open:
             await self._emptied.wait()
@@ -270,7 +270,8 @@ class Http:
             raise Unreachable(f"no {kind} within {timeout:g} s") from None
         finally:
             self._opening -= 1
-        if connection.closed:
+        if connection.closed or self._closed:  # what is made after all were closed, nobody else would close
+            connection.abort()
             raise Unreachable("the connection was closed at once")
         self._open.add(connection)
         return connection
@@ -330,10 +331,11 @@ async def _exchange(
     timeout: float | None,
     more: Callable[[], float] | None,
 ) -> Response:
+    answer = connection.begin(data, limit, timeout, more)
     try:
-        return await connection.begin(data, limit, timeout, more)
+        return await answer
     except asyncio.CancelledError:
-        connection.abort()
+        connection.give_up(answer)
         raise
 
 

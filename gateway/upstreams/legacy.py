@@ -150,7 +150,8 @@ class HttpSession:
                 await self._follow(response, channel)
         finally:
             opened.set()
-            self._listening = None
+            if self._listening is opened:  # and not the stream that took its place
+                self._listening = None
 
     async def _until_listening(self, opened: asyncio.Event, timeout: float) -> None:
         """Wait for the standalone stream: some servers ask there, and never again where it was not open."""

@@ -277,16 +277,16 @@ class LegacyLeg:
         own = self._own.get(session.id)
         if own is None or not own.alive:
             profile = Profile(session.client_info, session.capabilities, client=session)
+            self._make_room()
             own = self._open_session(profile, session.upstream_sessions.get(self._replica_id))
             self._own[session.id] = own
-            self._make_room()
         # Each request brings the session as it was read from the cache.
         own.profile.client = session
         self._own.move_to_end(session.id)
         return own
 
     def _make_room(self) -> None:
-        if len(self._own) <= _MOST_OWN:
+        if len(self._own) < _MOST_OWN:
             return
         for number, oldest in self._own.items():
             if not oldest.busy:
@@ -303,9 +303,9 @@ class LegacyLeg:
         shared = self._shared.get(key)
         if shared is None or not shared.alive:
             profile = _profile(capabilities, level, credential)
-            shared = self._shared[key] = self._open_session(profile, None)
-            if len(self._shared) > _MOST_SHARED:
+            if len(self._shared) >= _MOST_SHARED:
                 self._drop_shared()
+            shared = self._shared[key] = self._open_session(profile, None)
         self._shared.move_to_end(key)
         return shared
 

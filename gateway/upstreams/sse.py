@@ -59,27 +59,17 @@ class SseSession:
             UpstreamFailed: The address is no MCP server of this kind either.
         """
         patience = self._exchange.limits.call_timeout
-        asked = {
-            "protocolVersion": LATEST_HANDSHAKE,
-            "capabilities": self.profile.capabilities,
-            "clientInfo": self.profile.client_info,
-        }
         try:
-            async with asyncio.timeout(patience):
-                await self._connect()
-                raw = await self._ask("initialize", asked, patience, None)
-        except (RpcError, TimeoutError, UpstreamTimedOut) as error:
-            await self.close()
-            why = str(error) or "it keeps silent"
-            raise UpstreamFailed(f"The address does not answer as an MCP server: {why}") from None
+            raw = await self._shake_hands(patience)
+            version = str(raw.get("protocolVersion", LATEST_HANDSHAKE))
+            self.description = ServerDescription(Era.LEGACY, version, raw)
+            await self._post({"jsonrpc": "2.0", "method": "notifications/initialized"}, patience)
+            await self._restore_state(patience)
         except BaseException:
+            # Wherever it failed, or was given up: the stream is open, and nobody else knows of it.
             await self.close()
             raise
-        version = str(raw.get("protocolVersion", LATEST_HANDSHAKE))
-        self.description = ServerDescription(Era.LEGACY, version, raw)
-        await self._post({"jsonrpc": "2.0", "method": "notifications/initialized"}, patience)
         self._open = True
-        await self._restore_state(patience)
 
     async def request(
         self,
@@ -91,12 +81,7 @@ class SseSession:
     ) -> dict[str, Any]:
         """Give the result of one request."""
         started = time.monotonic()
-        if not self._open:
-            async with self._opening:
-                if not self._open:
-                    await self._open_or_fail()
-        if not self.alive:
-            raise Unreachable(self._reason)
+        await self._ensure_open()
         left = max(timeout - (time.monotonic() - started), 0.001)
         return await self._ask(method, params, left, channel, headers)
 
@@ -107,10 +92,7 @@ class SseSession:
             channel: Where to.
             on_open: Told once the stream is open.
         """
-        if not self._open:
-            async with self._opening:
-                if not self._open:
-                    await self._open_or_fail()
+        await self._ensure_open()
         self._hearers.append(channel)
         on_open()
         try:
@@ -142,11 +124,35 @@ class SseSession:
         """Close it: only this process can use it."""
         await self.close()
 
-    async def _open_or_fail(self) -> None:
+    async def _ensure_open(self) -> None:
+        """Open it, unless it is or was: once its stream has ended, only another session can be opened.
+
+        Raises:
+            Unreachable: Of the request nothing was sent.
+        """
+        if not self._open:
+            async with self._opening:
+                if not self._open and self.alive:
+                    try:
+                        await self.open()
+                    except Broken as error:
+                        raise Unreachable(str(error)) from error
+        if not self.alive:
+            raise Unreachable(self._reason)
+
+    async def _shake_hands(self, patience: float) -> Message:
+        asked = {
+            "protocolVersion": LATEST_HANDSHAKE,
+            "capabilities": self.profile.capabilities,
+            "clientInfo": self.profile.client_info,
+        }
         try:
-            await self.open()
-        except Broken as error:
-            raise Unreachable(str(error)) from error  # of the request nothing was sent
+            async with asyncio.timeout(patience):
+                await self._connect()
+                return await self._ask("initialize", asked, patience, None)
+        except (RpcError, TimeoutError, UpstreamTimedOut) as error:
+            why = str(error) or "it keeps silent"
+            raise UpstreamFailed(f"The address does not answer as an MCP server: {why}") from None
 
     async def _connect(self) -> None:
         self._reader = asyncio.create_task(self._read())

@@ -25,6 +25,7 @@ _TOOLS_KEPT = 1.0
 _ANNOTATIONS_KEPT = 300.0
 _ASKED_AGAIN = 10.0
 _MAX_PAGES = 100
+_CLOSED = "it is not in use any more"
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ class Upstream:
         """
         started = time.monotonic()
         self.active += 1
+        leg = self._leg
         try:
-            leg = self._leg
             if leg is None or not leg.alive:
                 leg = await self._reach(timeout)
                 timeout = max(timeout - (time.monotonic() - started), 0.001)
@@ -122,7 +123,7 @@ class Upstream:
                 self._nudge(session)
             return result
         except UpstreamFailed as error:
-            self._note_failure(error)
+            self._note_failure(error, leg)
             raise
         finally:
             self.active -= 1
@@ -139,8 +140,7 @@ class Upstream:
         if channel is None:
             return
         while not self._closed:
-            changed = self._changed.setdefault(session.id, asyncio.Event())
-            changed.clear()
+            changed = self._changed[session.id] = asyncio.Event()
             hearing = [
                 asyncio.create_task(work)
                 for work in (self._hear(session, channel), changed.wait(), self._ended.wait())
@@ -151,7 +151,8 @@ class Upstream:
                     hearing[0].result()
                     return
             finally:
-                self._changed.pop(session.id, None)
+                if self._changed.get(session.id) is changed:  # and not that of who took its place
+                    del self._changed[session.id]
                 for task in hearing:
                     task.cancel()
                 await asyncio.gather(*hearing, return_exceptions=True)
@@ -223,19 +224,22 @@ class Upstream:
         if changed is not None:
             changed.set()
 
-    def _note_failure(self, error: UpstreamFailed) -> None:
+    def _note_failure(self, error: UpstreamFailed, leg: Leg | None) -> None:
         # Perhaps another server answers at this address now, of another era; asking costs little
         # where no session is lost by it.
-        if isinstance(self._leg, ModernLeg):
+        if leg is None or self._leg is not leg:
+            return  # others opened another one meanwhile, and use it
+        if isinstance(leg, ModernLeg):
             self._leg = None
-        elif isinstance(error, SessionRefused) and self._leg is not None:
-            self._spawn(self._leg.close())
+        elif isinstance(error, SessionRefused):
+            self._spawn(leg.close())
             self._leg = None
 
     async def until_idle(self, timeout: float) -> None:
         """Return once no request is in flight, or after this time."""
         if self.active:
-            self._idle = asyncio.Event()
+            if self._idle is None or self._idle.is_set():
+                self._idle = asyncio.Event()  # for all who wait
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._idle.wait()
@@ -322,10 +326,13 @@ class Upstream:
         try:
             async with asyncio.timeout(timeout), self._opening:
                 if self._closed:
-                    raise Unreachable("it is not in use any more")
+                    raise Unreachable(_CLOSED)
                 if self._leg is None or self._leg is leg:
                     await self._close_leg()
                     self._leg = await self._probe()
+                    if self._ended.is_set():  # while it was opened: nobody else would close it
+                        await self._close_leg()
+                        raise Unreachable(_CLOSED)
                 return self._leg
         except TimeoutError:
             raise UpstreamTimedOut("The MCP server did not open a session in time") from None

@@ -261,6 +261,21 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+class _Server(uvicorn.Server):
+    """A server whose application ends after the last request, as with the platform's own."""
+
+    async def _wait_tasks_to_complete(self) -> None:
+        try:
+            await super()._wait_tasks_to_complete()
+        finally:
+            # uvicorn would cancel them now, and have the application closed under their hands.
+            left = set(self.server_state.tasks)
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.wait(left, timeout=5)
+
+
 @asynccontextmanager
 async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
     """Serve an ASGI application on a free port."""
@@ -273,9 +288,9 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
         ws="none",
         **options,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server._serve())
+        running = tasks.create_task(server._serve())
 
         async def started() -> bool:
             return server.started
@@ -286,6 +301,8 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
             yield f"http{'s' if config.is_ssl else ''}://127.0.0.1:{port}"
         finally:
             server.should_exit = True
+            # Also after a failure, for which the group would cancel it, and its connections stay open.
+            await asyncio.wait({running})
 
 
 def settings_for(folder: Path, **gateway: Any) -> Settings:

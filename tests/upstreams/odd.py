@@ -102,6 +102,8 @@ async def odd(behave: Behave, tls: ssl.SSLContext | None = None) -> AsyncIterato
         task = asyncio.create_task(server.serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        # One that is cancelled before it has begun closes nothing itself.
+        task.add_done_callback(lambda _: writer.close())
 
     listening = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     server.url = f"http{'s' if tls else ''}://127.0.0.1:{listening.sockets[0].getsockname()[1]}/mcp"
