@@ -45,6 +45,7 @@ class AuditRecorder:
         self._log = log
         self._waiting: deque[_Waiting] = deque()
         self._news = asyncio.Event()
+        self._ending = False
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -53,6 +54,11 @@ class AuditRecorder:
         try:
             yield
         finally:
+            # Not cancelled while it writes: a transaction that is cut off may be committed all the same, and
+            # its entries would be written twice.
+            self._ending = True
+            self._news.set()
+            await asyncio.wait([writer], timeout=_PATIENCE)
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
             with suppress(TimeoutError):
@@ -70,10 +76,12 @@ class AuditRecorder:
         await asyncio.wait([entry.done], timeout=_PATIENCE)
 
     async def _write(self) -> None:
-        while True:
+        while not self._ending:
             await self._news.wait()
             self._news.clear()
-            while self._waiting and not await self._write_some():
+            while self._waiting and not self._ending:
+                if await self._write_some():
+                    continue
                 # A new entry is tried at once: whoever waits for it may have reached the database.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_RETRY_AFTER):

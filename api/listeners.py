@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -50,6 +50,8 @@ class Listener:
     missed_since: float | None
     """The moment after which something may not have been told yet."""
     teller: asyncio.Task[None] | None = None
+    tellers: set[asyncio.Task[None]] = field(default_factory=set)
+    """The teller, with those before it that were told to end and have not ended yet."""
 
     @property
     def owner(self) -> UUID | None:
@@ -116,7 +118,7 @@ class Listeners:
             self._hub.leave(outbox)
             if listener.teller is not None:
                 listener.teller.cancel()
-                await asyncio.gather(listener.teller, return_exceptions=True)
+            await asyncio.gather(*listener.tellers, return_exceptions=True)
 
     def told_until(self, listener: Listener) -> float:
         """Give the moment up to which this listener was told everything, if it received all until now."""
@@ -135,6 +137,8 @@ class Listeners:
         if listener.teller is not None:
             listener.teller.cancel()
         listener.teller = asyncio.create_task(self._catch_up(listener, since))
+        listener.tellers.add(listener.teller)
+        listener.teller.add_done_callback(listener.tellers.discard)
 
     async def _catch_up(self, listener: Listener, since: float | None) -> None:
         while True:

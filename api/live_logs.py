@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
+import structlog
 from fastapi import WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 
@@ -20,9 +21,11 @@ from api.parts import Parts
 from mcp_platform.contracts.access import Principal
 from mcp_platform.contracts.deployments import DeploymentState, replica_id
 from mcp_platform.contracts.logs import LogQuery
-from mcp_platform.errors import PlatformError, Unauthorized
+from mcp_platform.errors import PlatformError, Unauthorized, Unavailable
 from storage.logs.follow import Told
 from storage.logs.reader import Following
+
+logger = structlog.get_logger(__name__)
 
 QUIET: Final = "quiet"
 BEGUN: Final = "begun"
@@ -30,6 +33,7 @@ _HEARTBEAT: Final = 5.0
 """Seconds without news after which a listener is told that it is still there."""
 _ANSWERS: Final = 10
 _ENDED: Final = 1000
+_TRY_AGAIN_LATER: Final = 1013
 _UNAUTHORIZED: Final = 4401
 _USAGE: Final = 'send {"type": "authenticate", "token": "…"}, or nothing'
 
@@ -180,6 +184,15 @@ class LogSocket:
                 await asyncio.gather(sender, return_exceptions=True)
 
     async def _send(self) -> None:
+        try:
+            code, reason = await self._tell()
+            await self._socket.close(code, reason)
+        except (WebSocketDisconnect, RuntimeError):
+            # Gone while we were writing; whoever receives sees it too.
+            return
+
+    async def _tell(self) -> tuple[int, str]:
+        """Send what there is until there is nothing more to send; the code and the reason of the end."""
         code, reason = _ENDED, "the deployment is stopped"
         try:
             async with aclosing(self._live.messages()) as messages:
@@ -191,10 +204,13 @@ class LogSocket:
                             {"type": message.kind, **message.content, "position": message.position}
                         )
                         await self._socket.send_text(text.decode())
-            await self._socket.close(code, reason)
         except (WebSocketDisconnect, RuntimeError):
-            # Gone while we were writing; whoever receives sees it too.
-            return
+            raise
+        except Exception as error:
+            # Nobody waits for this task: a listener that is not told would wait for ever.
+            logger.warning("log_not_followed", error=str(error), exc_info=not isinstance(error, Unavailable))
+            return _TRY_AGAIN_LATER, "the log cannot be read at present; connect again for the rest"
+        return code, reason
 
     async def _obey(self, text: str | bytes, admission: Admission) -> None:
         try:

@@ -57,6 +57,8 @@ class StatusHub:
         self._reader = reader
         self._temporal = temporal
         self._watches: dict[str, _Watch] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+        """Those that run, with those that were told to end and have not ended yet."""
         self._behind: dict[str, float] = {}
         """Since when the news of some tasks cannot be had."""
 
@@ -66,10 +68,10 @@ class StatusHub:
         try:
             yield
         finally:
-            watchers = [watch.watcher for watch in self._watches.values() if watch.watcher]
-            for watcher in watchers:
-                watcher.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+            for watch in self._watches.values():
+                if watch.watcher:
+                    watch.watcher.cancel()
+            await asyncio.gather(*self._watchers, return_exceptions=True)
 
     @property
     def watched(self) -> int:
@@ -87,6 +89,8 @@ class StatusHub:
         if watch is None:
             watch = self._watches[task_id] = _Watch()
             watch.watcher = asyncio.create_task(self._watch(task_id, watch))
+            self._watchers.add(watch.watcher)
+            watch.watcher.add_done_callback(self._watchers.discard)
         watch.outboxes.add(outbox)
         outbox.watched.add(task_id)
         if watch.last:

@@ -1,5 +1,6 @@
 """The commands, their options, and how they fail: one or two lines and status 2, no traceback."""
 
+import gc
 import os
 import sys
 import time
@@ -242,8 +243,14 @@ def _problem(place: tuple[int | str, ...], message: str) -> str:
 def _run(work: str, *given: Any, **named: Any) -> None:
     """Run a coroutine of a module beside this one.
 
-    The module is loaded only now: all commands' modules together take seconds.
+    The module is loaded only now: all commands' modules together take seconds. What is loaded stays:
+    to look for garbage in it again and again would take a tenth of that time.
     """
-    code = uvloop.run(resolve_name(f"mcp_platform.cli.{work}")(*given, **named))
+    gc.disable()
+    try:
+        command = resolve_name(f"mcp_platform.cli.{work}")
+    finally:
+        gc.enable()
+    code = uvloop.run(command(*given, **named))
     if code:
         raise typer.Exit(code)

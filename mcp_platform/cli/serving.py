@@ -97,7 +97,18 @@ async def serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None
             # Streams that last would keep the server waiting, and be cut off in the end.
             getattr(app.state, "farewell", lambda: None)()
             server.should_exit = True
-            await running
+            await _ended(server, running)
+
+
+async def _ended(server: uvicorn.Server, running: asyncio.Task[None]) -> None:
+    """Wait until a server that was told to end has, and the requests with it that it cut off.
+
+    uvicorn cancels those, and waits for none: to end, they give back what the application's parts have lent
+    them, and these are closed next.
+    """
+    await running
+    if cut_off := server.server_state.tasks:
+        await asyncio.wait(cut_off, timeout=_FAREWELL_SECONDS)
 
 
 def spare_collections() -> None:

@@ -95,7 +95,7 @@ class TemporalServer:
                 server ended or did not answer in time.
         """
         try:
-            await asyncio.to_thread(self._clear_the_way)
+            await self._own_the_folder()
             await self._launch()
             await self._until_ready()
         except OSError as error:
@@ -112,6 +112,14 @@ class TemporalServer:
     ) -> None:
         """End the server; its history stays in the database file."""
         await self._end()
+
+    async def _own_the_folder(self) -> None:
+        clearing = asyncio.create_task(asyncio.to_thread(self._clear_the_way))
+        try:
+            await asyncio.shield(clearing)
+        finally:
+            # A thread cannot be cancelled: what it has locked by then is to be given back.
+            await asyncio.gather(clearing, return_exceptions=True)
 
     def _clear_the_way(self) -> None:
         try:

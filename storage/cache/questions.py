@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 from uuid import uuid4
 
@@ -58,8 +59,8 @@ class Questions:
     async def answer_forever(self, kinds: Mapping[str, Asked]) -> None:
         """Answer questions of these kinds until cancelled."""
         gate = asyncio.Semaphore(_AT_ONCE)
-        async with asyncio.TaskGroup() as tasks:
-            async for message in listen(self._cache, Channel.QUESTIONS):
+        async with asyncio.TaskGroup() as tasks, aclosing(listen(self._cache, Channel.QUESTIONS)) as messages:
+            async for message in messages:
                 asked = kinds.get(str(message.data.get("kind")))
                 if asked is not None:
                     await gate.acquire()

@@ -98,6 +98,8 @@ class Database:
         open_engine = _open_sqlite if make_url(url).get_backend_name() == "sqlite" else _open_mysql
         self._readers = open_engine(url, pool_size, writing=False)
         self._writers = open_engine(url, pool_size, writing=True)
+        self._users = 0
+        self._closed = False
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadSession]:
@@ -106,7 +108,7 @@ class Database:
         Raises:
             Unavailable: The database cannot be reached, or took too long.
         """
-        async with _transaction(ReadSession(self._readers)) as session:
+        async with self._used(), _transaction(ReadSession(self._readers)) as session:
             yield session
 
     @asynccontextmanager
@@ -116,7 +118,8 @@ class Database:
         Raises:
             Unavailable: The database cannot be reached, took too long, or undid the transaction.
         """
-        async with _transaction(WriteSession(self._writers, expire_on_commit=False)) as session:
+        session = WriteSession(self._writers, expire_on_commit=False)
+        async with self._used(), _transaction(session):
             yield session
             await session.commit()
 
@@ -126,13 +129,30 @@ class Database:
         Raises:
             Unavailable: It does not.
         """
-        async with _transaction(ReadSession(self._readers), PING_TIMEOUT) as session:
+        async with self._used(), _transaction(ReadSession(self._readers), PING_TIMEOUT) as session:
             await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._readers.dispose()
-        await self._writers.dispose()
+        """Close all connections: now, or when the last of the transactions under way has ended.
+
+        A connection that is given back to a pool that was closed before stays open for ever.
+        """
+        self._closed = True
+        await self._close_if_unused()
+
+    @asynccontextmanager
+    async def _used(self) -> AsyncIterator[None]:
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            await self._close_if_unused()
+
+    async def _close_if_unused(self) -> None:
+        if self._closed and not self._users:
+            await self._readers.dispose()
+            await self._writers.dispose()
 
 
 @asynccontextmanager

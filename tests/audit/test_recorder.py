@@ -129,3 +129,32 @@ async def test_a_request_does_not_wait_for_ever(
     recorder = AuditRecorder(HangingLog(sqlite_database, SEALER))
     async with asyncio.timeout(PATIENCE), recorder.open():
         await recorder.record(event())
+
+
+async def test_more_entries_than_go_into_one_transaction_are_all_stored_at_once(
+    sqlite_database: Database, log: FragileLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_recorder, "_AT_ONCE", 2)
+    recorder = AuditRecorder(log)
+    async with recorder.open():
+        await asyncio.gather(*(recorder.record(event(resource_id=str(number))) for number in range(5)))
+        assert len(await stored(sqlite_database)) == 5
+
+
+async def test_what_is_committed_as_the_recorder_is_closed_is_stored_once(sqlite_database: Database) -> None:
+    committed = asyncio.Event()
+
+    class SlowlyHeard(AuditLog):
+        """A log that hears of its commit a moment later."""
+
+        async def append(self, events: Sequence[AuditEvent]) -> None:
+            await super().append(events)
+            committed.set()
+            await asyncio.sleep(0.05)
+
+    recorder = AuditRecorder(SlowlyHeard(sqlite_database, SEALER))
+    async with recorder.open():
+        recording = asyncio.create_task(recorder.record(event()))
+        await committed.wait()
+    await recording
+    assert len(await stored(sqlite_database)) == 1

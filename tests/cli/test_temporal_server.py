@@ -6,10 +6,11 @@ import signal
 import socket
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -18,6 +19,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from mcp_platform.cli import temporal_server
+from mcp_platform.cli.temporal_program import locked
 from mcp_platform.cli.temporal_server import TemporalServer, TemporalUnavailable, find_or_get
 from mcp_platform.settings import TemporalSettings
 from tests.platform import free_port
@@ -225,3 +228,29 @@ async def test_the_server_does_not_outlive_a_killed_owner(program: Path, tmp_pat
     await until(lambda: ended(pid))
     async with a_server(program, tmp_path) as server:
         assert server.pid is not None
+
+
+async def test_a_start_that_is_given_up_while_it_locks_the_folder_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locking, go_on, over = threading.Event(), threading.Event(), threading.Event()
+
+    def slowly(path: Path) -> IO[str] | None:
+        locking.set()
+        go_on.wait(30)
+        try:
+            return locked(path)
+        finally:
+            over.set()
+
+    monkeypatch.setattr(temporal_server, "locked", slowly)
+    starting = asyncio.create_task(a_server(Path(sys.executable), tmp_path).__aenter__())
+    assert await asyncio.to_thread(locking.wait, 30)
+    starting.cancel()
+    asyncio.get_running_loop().call_later(0.05, go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert await asyncio.to_thread(over.wait, 30)
+    free = locked(tmp_path / "temporal.pid")
+    assert free is not None
+    free.close()

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from api import live_logs
 from api.live_logs import LiveLog
+from mcp_platform.errors import Unavailable
 from tests.logs.books import line, lines
 from tests.logs.conftest import Written
 from tests.platform import Caller, RunningPlatform
@@ -183,6 +184,21 @@ async def test_following_ends_when_the_deployment_is_stopped(
             await socket.next()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1000
+
+
+async def test_who_listens_while_a_store_is_away_is_told_to_come_back(
+    platform: RunningPlatform, deployed: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_self: LiveLog) -> bool:
+        raise Unavailable("The database cannot be reached", part="database")
+
+    monkeypatch.setattr(live_logs, "_HEARTBEAT", 0.1)
+    monkeypatch.setattr(LiveLog, "_is_over", away)
+    async with open_log_socket(platform, deployed, f"token={deployed.caller.token}") as socket:
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.next()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1013
 
 
 async def test_what_was_written_just_before_the_stop_is_told(

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
 
 from mcp_platform.errors import Unavailable
@@ -104,6 +105,7 @@ async def test_more_callers_than_connections_wait_their_turn(
 _WRITER = """
 import asyncio, sys
 from sqlalchemy import text
+from sqlalchemy.event import listen
 from storage.sql.engine import Database
 
 async def main():
@@ -149,6 +151,29 @@ async def test_a_file_that_cannot_be_opened_is_a_database_that_is_away(tmp_path:
     with pytest.raises(Unavailable):
         await database.ping()
     await database.close()
+
+
+async def test_a_connection_in_use_is_closed_after_the_database_was(database_url: str) -> None:
+    database = Database(database_url)
+    connections: list[int] = []
+    for engine in (database._readers.sync_engine, database._writers.sync_engine):
+        listen(engine, "connect", lambda *_: connections.append(1))
+        listen(engine, "close", lambda *_: connections.append(-1))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def write() -> None:
+        async with database.write() as session:
+            await UserRepository(session).add(user(), "hash")
+            begun.set()
+            await go_on.wait()
+
+    writing = asyncio.create_task(write())
+    await begun.wait()
+    await database.close()
+    go_on.set()
+    await writing
+    assert len(connections) == 2
+    assert sum(connections) == 0
 
 
 async def test_a_lock_that_is_never_given_is_a_database_that_is_away(
