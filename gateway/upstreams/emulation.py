@@ -11,6 +11,10 @@ from mcp_platform.wire import LISTEN_FLAGS, METHOD_NOT_FOUND, RpcError, ServerDe
 _TIMEOUT = 30.0
 
 
+class _Ended(Exception):
+    """The session cannot be opened again."""
+
+
 class Subscription:
     """One client's stream of notifications.
 
@@ -35,7 +39,7 @@ class Subscription:
             self._honored["resourceSubscriptions"] = self._uris
 
     async def serve(self, session: ServerSession, channel: ClientChannel) -> None:
-        """Forward what was asked for, until the client leaves.
+        """Forward what was asked for, until the client leaves, or the session has ended for good.
 
         Raises:
             RpcError: The server refuses a subscription, or has no stream of notifications.
@@ -44,8 +48,15 @@ class Subscription:
             await session.request("resources/subscribe", {"uri": uri}, _TIMEOUT, None, {})
         await channel.notify(self._acknowledgement())
         heard = Muted(channel.notify, self._admits)
+
+        async def again() -> None:
+            if not session.alive:
+                raise _Ended
+
         try:
-            await persist(lambda: session.hear(heard))
+            await persist(lambda: session.hear(heard), again)
+        except _Ended:
+            return  # and the client is told: what it subscribed to went with the session
         except NotOffered:
             raise RpcError(METHOD_NOT_FOUND, "this server has no stream of notifications") from None
 

@@ -1,4 +1,4 @@
-"""Sessions by HTTP+SSE that are given up, or fail, while they are opened: their streams do not stay."""
+"""Sessions by HTTP+SSE whose opening is given up, or fails: their streams do not stay; and their ends."""
 
 import asyncio
 import json
@@ -14,7 +14,8 @@ from gateway.upstreams.exchange import Exchange
 from gateway.upstreams.sessions import Profile
 from gateway.upstreams.sse import SseSession
 from mcp_platform.errors import UpstreamFailed
-from tests.upstreams.conftest import LIMITS, Desk, Recorder, until
+from mcp_platform.wire import Era
+from tests.upstreams.conftest import LIMITS, Desk, Recorder, modern, until
 from tests.waiting import PATIENCE
 
 VERSION = "2024-11-05"
@@ -33,6 +34,8 @@ class _Server:
         self.holds = ""
         """The method whose messages wait."""
         self.go_on = asyncio.Event()
+        self.end = asyncio.Event()
+        """Ends the streams that are open, and those that are opened later."""
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -42,7 +45,7 @@ class _Server:
         self.streams[name] = stream
         try:
             await stream.write(f"event: endpoint\ndata: /messages/{name}\n\n".encode())
-            await asyncio.Event().wait()
+            await self.end.wait()
         finally:
             del self.streams[name]
         return stream
@@ -126,3 +129,15 @@ async def test_who_waits_for_a_session_that_is_given_up_is_sent_to_another(
     assert not session.alive
     assert server.opened == 1
     await until(lambda: not server.streams)
+
+
+async def test_a_subscription_ends_with_the_session_that_it_was_made_in(desk: Desk, server: _Server) -> None:
+    upstream = desk.open(server.url)
+    channel = Recorder()
+    subscribing = asyncio.create_task(
+        upstream.request("subscriptions/listen", modern({}), Era.MODERN, PATIENCE, channel=channel)
+    )
+    await channel.hears("notifications/subscriptions/acknowledged")
+    assert not subscribing.done()
+    server.end.set()
+    assert await asyncio.wait_for(subscribing, PATIENCE) == {"resultType": "complete"}
